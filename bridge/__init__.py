@@ -1,0 +1,3 @@
+"""bridge: customer databases in, telephones out."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,85 @@
+"""The contract of a source: a CRM, server or file that contacts are read from.
+
+`type = "x"` in `[source.NAME]` is the module `bridge.sources.x`; it offers one function,
+
+    def open(name: str, keys: keys.<Type>) -> Source
+
+where `keys` is the table of that source, checked (`bridge.keys`). Nothing is logged in to before the first call.
+A source holds no checksum, no E.164, no SQL and no log line: it reads, and says what it read.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from bridge import errors
+from bridge.contact import Record
+
+Cursor = Mapping[str, Any]
+"""Where the next delta run begins; JSON-able, opaque to everyone but the source that made it."""
+
+Versions = Sequence[tuple[str, str]]
+"""Pairs of a record's id and the version that the server lists for it."""
+
+Known = Callable[[Versions], Awaitable[set[str]]]
+"""Of listed (id, version) pairs, the ids that we already hold at that very version: they need no reading."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """One record that the server has and that could not be read: its last good contact is kept."""
+
+    id: str
+    reason: str
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A bounded part of what a run reads, in no order; an id may come twice, the later one counts.
+
+    `removed`: ids that the source says are gone. `kept`: ids listed and not read again (see `Known`).
+    The last page, and no other, carries `cursor`; no cursor, no commit. `complete` on the last page: the run
+    listed everything, so what no page of it named (records, kept, unreadable) is gone.
+    `notes` are sentences for the admin about this run (a broken share, a field left out).
+    """
+
+    records: Sequence[Record] = ()
+    removed: Sequence[str] = ()
+    kept: Sequence[str] = ()
+    unreadable: Sequence[Unreadable] = ()
+    notes: Sequence[str] = ()
+    cursor: Cursor | None = None
+    complete: bool = False
+
+
+class Source(Protocol):
+    """Reads one source. Used by one run at a time."""
+
+    async def check(self) -> str:
+        """Log in, and say in one line what may be read; raises Denied or Unavailable."""
+
+    def read(self, since: Cursor | None, known: Known) -> AsyncIterator[Page]:
+        """Yield pages until all that was set out to be read is read, or raise: never less.
+
+        `since` None: a full run, whose last page is `complete`. A source that finds its cursor of no use
+        may turn any run into a complete one. Raises Denied, Unavailable.
+        """
+
+    async def close(self) -> None:
+        """Give back connections; the source is not used again."""
+
+
+def load(kind: str, name: str, keys: Any) -> Source:
+    """The source of `type = kind`; Unsupported where this version has none."""
+    try:
+        module = importlib.import_module(f"bridge.sources.{kind}")
+    except ModuleNotFoundError as missing:
+        if missing.name != f"bridge.sources.{kind}":
+            raise
+        raise errors.Unsupported(f"this version of bridge cannot read type {kind!r} yet") from None
+    source: Source = module.open(name, keys)
+    return source
