@@ -1,24 +1,397 @@
 """Outgoing HTTP, the only user of aiohttp's client: an answer becomes a value or an error here.
 
-Interface (fixed; the body is being written):
-
-    @dataclass(frozen=True, slots=True)
-    class Answer:          status: int; headers: Mapping[str, str] (case-insensitive); body: bytes; url: str (final)
-
-    class Client:
-        def __init__(self, base: str, *, username: str = "", password: str = "", token: str = "",
-                     auth: Literal["none", "basic", "digest", "bearer"] = "none", timeout: float = 30.0,
-                     ca: Path | None = None, verify: bool = True, fingerprint: str = "",
-                     connections: int = 4, rate: float = 0.0) -> None
-        async def request(self, method: str, url: str = "", *, body: bytes = b"", headers: Mapping[str, str] | None = None,
-                          accept: Collection[int] = (), repeat: bool | None = None, limit: int = 64 << 20) -> Answer
-        def spool(self, method: str, url: str = "", *, body=b"", headers=None, accept=()) -> AsyncContextManager[Spool]
-        async def close(self) -> None
-
-    class Spool:           status, headers, url; def chunks(self, size: int = 65536) -> Iterator[bytes]
-
-`url` may be absolute, or a reference resolved against `base`. A 2xx answer, or a status in `accept`, is a value;
-401 and 403 are Denied, 429 and 5xx Unavailable (with Retry-After), other statuses Unavailable; no connection is
-Unavailable; an answer cut or timed out after the request went out is Unavailable if the method is safe to repeat
-(`repeat`, by default GET HEAD OPTIONS PROPFIND REPORT), else Unsettled.
+A 2xx answer, or a status in `accept`, is a value; 401 and 403 are Denied, 429 and 5xx Unavailable (with
+Retry-After), other statuses Unavailable; no connection is Unavailable. An answer cut or timed out after the request
+went out is Unavailable if the method is safe to repeat, else Unsettled. Messages name the host and the reason, never
+a path, a query, credentials or a body.
 """
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import datetime
+import email.utils
+import errno
+import io
+import os
+import re
+import ssl
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+import aiohttp
+import aiolimiter
+import multidict
+import tenacity
+import yarl
+
+from bridge import __version__, digest, errors, urls
+
+Auth = Literal["none", "basic", "digest", "bearer"]
+
+SAFE = frozenset({"GET", "HEAD", "OPTIONS", "PROPFIND", "REPORT"})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MOST_REDIRECTS = 5
+TRIES = 3
+PATIENCE = 2.0
+"""The longest Retry-After, in seconds, that is waited for on the spot."""
+
+
+class TooMuch(errors.Unavailable):
+    """The answer took too long or was too large: asking for less may help."""
+
+
+class _Passing(errors.Unavailable):
+    """A fault that the next try, a moment later, may not meet."""
+
+
+class _Unreached(_Passing):
+    """There was no connection, so nothing was sent."""
+
+
+class _Lost(aiohttp.ClientError):
+    """The connection ended before the answer began."""
+
+
+class _Oversize(Exception):
+    """The answer is larger than was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server said, whole; `url` is where it was said, after redirects."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    url: str
+
+
+class Spool:
+    """A whole answer whose body lies in a temporary file where it is large."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], url: str, file: IO[bytes]) -> None:
+        self.status = status
+        self.headers = headers
+        self.url = url
+        self._file = file
+
+    def chunks(self, size: int = 65536) -> Iterator[bytes]:
+        """The body from its beginning, in pieces."""
+        self._file.seek(0)
+        while chunk := self._file.read(size):
+            yield chunk
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    method: str
+    url: yarl.URL
+    body: bytes
+    headers: Mapping[str, str]
+    accept: Collection[int]
+    safe: bool
+    limit: int
+    store: Callable[[], IO[bytes]]
+    timeout: aiohttp.ClientTimeout
+
+
+class Client:
+    """Asks one server, and those it names, within the limits given; TLS is verified unless `verify` is False.
+
+    `url` of a request may be absolute, or a reference resolved against `base`. `fingerprint` (SHA-256, hexadecimal)
+    pins one certificate and takes the place of authorities; `ca` is a bundle in place of the system's. `rate` is
+    requests a second, 0 for no limit. Credentials go to the host of `base`, on any port, and to hosts given to
+    `trust`.
+    """
+
+    def __init__(
+        self,
+        base: str,
+        *,
+        username: str = "",
+        password: str = "",
+        token: str = "",
+        auth: Auth = "none",
+        timeout: float = 30.0,
+        ca: Path | None = None,
+        verify: bool = True,
+        fingerprint: str = "",
+        connections: int = 4,
+        rate: float = 0.0,
+    ) -> None:
+        self._base = urls.read(base)
+        self._login = (username, password)
+        self._token = token
+        self._auth: Auth = auth
+        self._challenges: dict[str, digest.Challenge] = {}
+        self._timeout = timeout
+        self._ca = ca
+        self._verify = verify
+        self._fingerprint = bytes.fromhex(fingerprint.replace(":", ""))
+        self._slots = asyncio.Semaphore(connections)
+        self._limiter = aiolimiter.AsyncLimiter(1, 1 / rate) if rate else None
+        self._trusted: set[str] = set()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def request(
+        self,
+        method: str,
+        url: str = "",
+        *,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        accept: Collection[int] = (),
+        repeat: bool | None = None,
+        limit: int = 64 << 20,
+    ) -> Answer:
+        """The answer, read whole; `repeat`: asking twice does no harm (default: by the method)."""
+        safe = method in SAFE if repeat is None else repeat
+        quiet = aiohttp.ClientTimeout(total=self._timeout, sock_connect=min(10.0, self._timeout))
+        target = urls.read(url, self._base)
+        spool = await self._run(_Ask(method, target, body, headers or {}, accept, safe, limit, io.BytesIO, quiet))
+        return Answer(spool.status, spool.headers, b"".join(spool.chunks()), spool.url)
+
+    @asynccontextmanager
+    async def spool(
+        self,
+        method: str,
+        url: str = "",
+        *,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        accept: Collection[int] = (),
+        limit: int = 2 << 30,
+    ) -> AsyncIterator[Spool]:
+        """The answer to a large question, read whole and kept on disk until the block ends.
+
+        It may take ten times the time-out as long as it never stalls for one.
+        """
+        quiet = aiohttp.ClientTimeout(
+            total=10 * self._timeout, sock_connect=min(10.0, self._timeout), sock_read=self._timeout
+        )
+        target = urls.read(url, self._base)
+        spool = await self._run(_Ask(method, target, body, headers or {}, accept, method in SAFE, limit, _disk, quiet))
+        try:
+            yield spool
+        finally:
+            spool._file.close()
+
+    def trust(self, host: str) -> None:
+        """Credentials may go to this host too, over TLS, if it shares the registrable domain of the base's host."""
+        mine, domain = self._base.host or "", urls.registrable(self._base.host or "")
+        if host != mine and domain and urls.registrable(host) == domain:
+            self._trusted.add(host)
+
+    async def close(self) -> None:
+        """Give back the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _run(self, ask: _Ask) -> Spool:
+        """One question, asked again a little later where that is safe and may help."""
+        if not ask.safe:
+            return await self._follow(ask)
+        retrying = tenacity.AsyncRetrying(
+            stop=tenacity.stop_after_attempt(TRIES),
+            wait=_pause,
+            retry=tenacity.retry_if_exception_type(_Passing),
+            reraise=True,
+        )
+        return await retrying(self._follow, ask)
+
+    async def _follow(self, ask: _Ask) -> Spool:
+        """The answer at the end of the redirects, each asked with the same method and body."""
+        url, spare = ask.url, None
+        for _ in range(MOST_REDIRECTS + 1):
+            try:
+                spool = await self._send(ask, url)
+            except _Unreached:
+                if spare is None:
+                    raise
+                # A server behind a proxy may name its inner scheme and port, which are dead from here.
+                url, spare = spare, None
+                continue
+            location = spool.headers.get("Location", "")
+            if spool.status not in REDIRECTS or not location:
+                return self._judge(ask, url, spool)
+            spool._file.close()
+            url, spare = urls.redirect(url, location)
+        raise errors.Unavailable(f"{ask.url.host} redirects more than {MOST_REDIRECTS} times")
+
+    def _judge(self, ask: _Ask, url: yarl.URL, spool: Spool) -> Spool:
+        status = spool.status
+        if 200 <= status < 300 or status in ask.accept:
+            return spool
+        spool._file.close()
+        if status == 401 and self._auth != "none" and not self._knows(url):
+            raise errors.Denied(f"{url.host} asks for credentials, which go to {self._base.host} only")
+        if status == 401:
+            raise errors.Denied(f"{url.host} refuses the credentials (401)")
+        if status == 403:
+            raise errors.Denied(f"{url.host} forbids this (403): the login lacks the right")
+        after = _after(spool.headers.get("Retry-After", ""))
+        if status in (502, 503, 504) and (after or 0) <= PATIENCE:
+            raise _Passing(f"{url.host} answers {status}", after=after)
+        raise errors.Unavailable(f"{url.host} answers {status}", after=after)
+
+    async def _send(self, ask: _Ask, url: yarl.URL) -> Spool:
+        """One exchange, and a second one where the server challenges the first."""
+        known = self._knows(url)
+        spool = await self._exchange(ask, url, self._authorization(ask.method, url) if known else "")
+        if spool.status == 401 and known and self._auth in ("basic", "digest"):
+            challenge = digest.challenge(spool.headers.get("WWW-Authenticate", ""), alone=self._auth == "basic")
+            if challenge is not None:
+                spool._file.close()
+                self._challenges[str(url.origin())] = challenge
+                spool = await self._exchange(ask, url, challenge.answer(*self._login, ask.method, url.raw_path_qs))
+        return spool
+
+    def _authorization(self, method: str, url: yarl.URL) -> str:
+        """What to say unasked; Basic gives way to Digest on a server that wanted that."""
+        challenge = self._challenges.get(str(url.origin()))
+        if challenge is not None:
+            return challenge.answer(*self._login, method, url.raw_path_qs)
+        if self._auth == "basic":
+            return "Basic " + base64.b64encode(":".join(self._login).encode()).decode()
+        return "Bearer " + self._token if self._auth == "bearer" else ""
+
+    def _knows(self, url: yarl.URL) -> bool:
+        """Whether credentials may go there."""
+        if url.host == self._base.host:
+            return url.scheme == "https" or self._base.scheme == "http"
+        return url.scheme == "https" and url.host in self._trusted
+
+    async def _exchange(self, ask: _Ask, url: yarl.URL, authorization: str) -> Spool:
+        headers = dict(ask.headers)
+        if authorization:
+            headers["Authorization"] = authorization
+        async with self._slots:
+            if self._limiter is not None:
+                await self._limiter.acquire()
+            try:
+                return await self._read(ask, url, headers)
+            except (aiohttp.ClientError, TimeoutError, OSError, _Oversize) as fault:
+                raise _explain(ask, url, fault) from None
+
+    async def _read(self, ask: _Ask, url: yarl.URL, headers: Mapping[str, str]) -> Spool:
+        session = self._opened()
+        async with session.request(
+            ask.method, url, data=ask.body or None, headers=headers, allow_redirects=False, timeout=ask.timeout
+        ) as response:
+            file, size = ask.store(), 0
+            try:
+                async for chunk in response.content.iter_any():
+                    size += len(chunk)
+                    if size > ask.limit:
+                        raise _Oversize
+                    file.write(chunk)
+            except BaseException:
+                file.close()
+                raise
+            return Spool(response.status, _joined(response.headers), str(url), file)
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=self._tls(), limit=0),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": f"bridge/{__version__}"},
+                middlewares=(_no_silent_repeat,),
+            )
+        return self._session
+
+    def _tls(self) -> ssl.SSLContext | aiohttp.Fingerprint | bool:
+        if self._fingerprint:
+            return aiohttp.Fingerprint(self._fingerprint)
+        if not self._verify:
+            return False
+        if self._ca is None:
+            return True
+        try:
+            return ssl.create_default_context(cafile=self._ca)
+        except (OSError, ssl.SSLError) as fault:
+            raise errors.ConfigError([f"{self._ca}: no bundle of certificates ({fault}); PEM is expected"]) from None
+
+
+async def _no_silent_repeat(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """aiohttp sends a GET again by itself when the connection ends; here a GET may be an order, so that is said."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+        raise _Lost from None
+
+
+def _disk() -> IO[bytes]:
+    return tempfile.SpooledTemporaryFile(max_size=1 << 20)
+
+
+def _joined(headers: multidict.CIMultiDictProxy[str]) -> Mapping[str, str]:
+    """Headers with lines of the same name as one, as HTTP allows."""
+    joined: multidict.CIMultiDict[str] = multidict.CIMultiDict()
+    for name in headers.keys():  # noqa: SIM118
+        joined[name] = ", ".join(headers.getall(name))
+    return multidict.CIMultiDictProxy(joined)
+
+
+def _after(text: str) -> float | None:
+    """Seconds of a Retry-After header, given as seconds or as a date."""
+    if re.fullmatch(r"\s*\d{1,9}\s*", text):
+        return float(text)
+    try:
+        date = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    date = date if date.tzinfo else date.replace(tzinfo=datetime.UTC)
+    return max(0.0, date.timestamp() - time.time())
+
+
+_jitter = tenacity.wait_random_exponential(multiplier=0.2, max=1)
+
+
+def _pause(state: tenacity.RetryCallState) -> float:
+    fault = state.outcome.exception() if state.outcome is not None else None
+    asked = fault.after if isinstance(fault, errors.Unavailable) else None
+    return (asked or 0.0) + _jitter(state)
+
+
+def _explain(ask: _Ask, url: yarl.URL, fault: Exception) -> errors.Unavailable:
+    """The error that a fault below HTTP's level is for the caller."""
+    host = f"{url.host}:{url.port}"
+    match fault:
+        case aiohttp.ServerFingerprintMismatch():
+            return errors.Unavailable(f"{host} shows another certificate than the pinned one: {fault.got.hex()}")
+        case aiohttp.ClientConnectorCertificateError():
+            detail = getattr(fault.certificate_error, "verify_message", "") or "not verified"
+            return errors.Unavailable(f"the certificate of {host} is not accepted: {detail}")
+        case aiohttp.ClientConnectorDNSError():
+            return _Unreached(f"{url.host}: no such host name")
+        case aiohttp.ClientSSLError():
+            return _Unreached(f"no TLS with {host}: {fault.strerror or 'handshake failed'}")
+        case aiohttp.ClientConnectorError():
+            return _Unreached(f"no connection to {host}: {os.strerror(fault.errno or errno.ECONNREFUSED)}")
+        case aiohttp.ConnectionTimeoutError():
+            return _Unreached(f"no connection to {host} in time")
+        case aiohttp.InvalidURL():
+            return errors.Unavailable("not an http or https address")
+    if not ask.safe:
+        return errors.Unsettled(f"{host}: the answer was lost")
+    match fault:
+        case TimeoutError():
+            return TooMuch(f"{host} does not answer in time")
+        case _Oversize():
+            return TooMuch(f"{host} answers with more than {ask.limit >> 20} MiB")
+        case aiohttp.ClientResponseError():
+            return errors.Unavailable(f"{host} does not answer in HTTP")
+    return _Passing(f"{host} ended the connection before the answer was whole")

@@ -130,3 +130,9 @@ def load(dumped: str | bytes) -> Contact:
     for name in ("emails", "tags"):
         data[name] = tuple(data.get(name, ()))
     return Contact(**data)
+
+
+def names_sum(contact: Contact) -> int:
+    """A signed 64-bit sum over what a PBX shows of a contact: its names and its company."""
+    shown = "\0".join((contact.first_name, contact.last_name, contact.display_name, contact.company))
+    return int.from_bytes(hashlib.blake2b(shown.encode(), digest_size=8).digest(), "big", signed=True)

@@ -1,0 +1,213 @@
+"""The serving process: answers lookups and admins, whatever the working one does.
+
+A keeper starts it and hands it, in the environment: BRIDGE_SOCKETS `{"http": [fd, …], "admin": [fd, …]}`, BRIDGE_DSN
+and BRIDGE_REPORT (a pipe for lines: `ready`, `beat`, `status …`). Without them it looks after itself.
+SIGTERM: it finishes what was asked and leaves. SIGHUP: it loads the configuration anew, and keeps the one it has
+where that is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import socket
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+import uvloop
+from aiohttp import web
+
+from bridge import config, embedded, errors, kept, log, lookup
+from bridge.config import Config
+from bridge.kept import Report
+from bridge.lookup import Lookups
+from bridge.server import Front, sockets, surfaces
+from bridge.server.admin import Admin
+from bridge.server.connector import Guard
+from bridge.store import Store
+
+_FINISH = 3.5
+"""Seconds that requests under way have to end."""
+_FIRST = 10.0
+"""Seconds that the database has to be there, before this process says `ready` without it."""
+_LOOK = 1.0
+_LOG = log.get()
+
+
+class Serving:
+    """The servers of one process, under one configuration after the other."""
+
+    def __init__(self, db: Store, told: Config, report: Report) -> None:
+        self._db = db
+        self._told = told
+        self._report = report
+        self._lookups = Lookups(db)
+        self._guard = Guard()
+        self._front = Front(surfaces.of(told, self._lookups, self._guard))
+        self._admin = Admin(db, told)
+        self._tls = _tls(told)
+        self._status = ""
+
+    @contextlib.asynccontextmanager
+    async def open(self, http: Sequence[socket.socket], admin: Sequence[socket.socket]) -> AsyncIterator[None]:
+        """Serve for the block; requests under way at its end are finished."""
+        loop = asyncio.get_running_loop()
+        front = self._front.server()
+        runner = web.AppRunner(self._admin.app(), access_log=None, handle_signals=False, shutdown_timeout=_FINISH)
+        await self._lookups.start()
+        await runner.setup()
+        listening = [await loop.create_server(front, sock=one, ssl=self._tls) for one in http]
+        try:
+            for one in admin:
+                await web.SockSite(runner, one).start()
+            yield
+        finally:
+            for server in listening:
+                server.close()
+            front.pre_shutdown()
+            await asyncio.gather(front.shutdown(_FINISH), runner.cleanup())
+            await self._lookups.close()
+
+    async def prepare(self) -> None:
+        """Make the indexes that the configuration asks for, as soon as the database is there."""
+        for tenant in self._told.tenants.values():
+            suffix = tenant.connector.suffix if tenant.connector else 0
+            while suffix:
+                try:
+                    await lookup.prepare(self._db, suffix)
+                    break
+                except errors.Unavailable:
+                    await asyncio.sleep(1.0)
+
+    def reload(self) -> None:
+        """Load the configuration anew and swap it in; a bad one changes nothing."""
+        try:
+            told = config.load(self._told.path)
+            self._renew(told)
+        except errors.ConfigError as wrong:
+            _LOG.error("config.refused", problems=list(wrong.problems), in_force=str(self._told.path))
+            return
+        log.hide(told.secrets)
+        self._told = self._admin.told = told
+        self._front.surfaces = surfaces.of(told, self._lookups, self._guard)
+        self._lookups.forget()
+        _LOG.info("config.loaded", path=str(told.path), warnings=list(told.warnings))
+
+    def _renew(self, told: Config) -> None:
+        """Show the certificate that the file holds now to whoever connects from now on."""
+        if self._tls is not None and told.http.tls:
+            _load(self._tls, told)
+
+    async def watch(self) -> None:
+        """Say `ready` once lookups are answered, or the database has had its time; then whether they are."""
+        loop = asyncio.get_running_loop()
+        began, ready = loop.time(), False
+        while True:
+            reason = self._lookups.reason
+            if not ready and (not reason or loop.time() - began > _FIRST):
+                ready = True
+                self._report("ready")
+            status = f"lookups wait: {reason}" if reason else "lookups are answered"
+            if status != self._status:
+                self._status = status
+                self._report(f"status {status}")
+            await asyncio.sleep(_LOOK if ready else 0.02)
+
+
+def _tls(told: Config) -> ssl.SSLContext | None:
+    if told.http.tls is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    _load(context, told)
+    return context
+
+
+def _load(context: ssl.SSLContext, told: Config) -> None:
+    assert told.http.tls is not None
+    pair = told.http.tls
+    try:
+        context.load_cert_chain(pair.certificate, pair.key)
+    except (OSError, ssl.SSLError) as fault:
+        wrong = f"{told.path}:http.tls: {pair.certificate} and {pair.key} are no certificate with its key"
+        raise errors.ConfigError([f"{wrong} ({fault.strerror or fault}), right is a pair in PEM"]) from fault
+
+
+async def main(path: Path, report: Report) -> None:
+    """Serve until SIGTERM."""
+    told = config.load(path)
+    log.setup(told.log)
+    log.hide(told.secrets)
+    http, admin = _sockets(told)
+    async with _dsn(told) as dsn:
+        db = Store(dsn, name="bridge answer")
+        serving = Serving(db, told, report)
+        stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopped.set)
+        loop.add_signal_handler(signal.SIGHUP, serving.reload)
+        try:
+            async with serving.open(http, admin):
+                chores = [serving.watch(), kept.beat(report), serving.prepare()]
+                tasks = [asyncio.create_task(chore) for chore in chores]
+                # What is there now stays: a full collection over it would stall a lookup.
+                gc.collect()
+                gc.freeze()
+                await _until(stopped, tasks)
+        finally:
+            await db.close()
+
+
+async def _until(stopped: asyncio.Event, tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Wait for the end, or for a chore that fails."""
+    end = asyncio.create_task(stopped.wait())
+    try:
+        pending = {end, *tasks}
+        while not end.done():
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+    finally:
+        for task in (end, *tasks):
+            task.cancel()
+        await asyncio.gather(end, *tasks, return_exceptions=True)
+
+
+def _sockets(told: Config) -> tuple[list[socket.socket], list[socket.socket]]:
+    given = os.environ.get("BRIDGE_SOCKETS")
+    if not given:
+        return sockets.bind(told.http.listen), sockets.bind(told.admin.listen)
+    numbers = orjson.loads(given)
+    return sockets.inherited(numbers["http"]), sockets.inherited(numbers["admin"])
+
+
+@contextlib.asynccontextmanager
+async def _dsn(told: Config) -> AsyncIterator[str]:
+    given = os.environ.get("BRIDGE_DSN")
+    if given or told.database.url != "embedded":
+        yield given or told.database.url[:]
+        return
+    server = await embedded.open(told.state_dir)
+    try:
+        yield server.dsn
+    finally:
+        await server.close()
+
+
+def start() -> None:
+    """`python -m bridge.answer --config FILE`, as the keeper starts it."""
+    options = argparse.ArgumentParser(prog="bridge.answer")
+    options.add_argument("--config", type=Path, required=True)
+    kept.die_with_parent()
+    uvloop.run(main(options.parse_args().config, kept.reporter()))
+
+
+if __name__ == "__main__":
+    start()

@@ -1,0 +1,172 @@
+"""Runs that a command asks for: done by the daemon where one works, else by the command itself.
+
+A second login could end the daemon's own session (Sugar allows one a platform), so `bridge sync` beside a daemon has
+the daemon do it and follows. Both ways go through `perform`, which tells what happens as small dictionaries:
+`{"event": "reading", "source", "read"}`, `{"event": "source", …a report…}`, `{"event": "would", …}`,
+`{"event": "sinks", "waiting"}`, `{"event": "end", "undelivered": {sink: reason}}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import orjson
+
+from bridge import assembly, errors, log, outbox, store, sync
+from bridge.config import Config, Tenant
+from bridge.store import Store
+
+_LOG = log.get()
+_ASK = "bridge_ask"
+_ALIVE = store.lock_key("worker")
+Said = dict[str, Any]
+Emit = Callable[[Said], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One `bridge sync`. No sources: all."""
+
+    tenant: str
+    sources: tuple[str, ...] = ()
+    full: bool = False
+    dry: bool = False
+    push: bool = True
+    patience: float = 60.0
+
+
+async def perform(db: Store, tenant: Tenant, request: Request, emit: Emit, wake: Callable[[], None]) -> None:
+    """Run the sources one after the other, then wait until the sinks have taken what changed."""
+    for name in request.sources or tuple(tenant.sources):
+        await emit({"event": "source", **asdict(await _run(db, tenant, name, request, emit))})
+        wake()
+    undelivered = {}
+    if request.push and not request.dry:
+        undelivered = await _until_delivered(db, tenant, request.patience, emit, wake)
+    await emit({"event": "end", "undelivered": undelivered})
+
+
+async def _run(db: Store, tenant: Tenant, name: str, request: Request, emit: Emit) -> sync.Report:
+    told = asyncio.get_running_loop().time
+    last = 0.0
+    pending: set[asyncio.Task[None]] = set()
+
+    def progress(read: int) -> None:
+        nonlocal last
+        if told() - last > 0.2:
+            last = told()
+            task = asyncio.ensure_future(emit({"event": "reading", "source": name, "read": read}))
+            pending.add(task)
+            task.add_done_callback(pending.discard)
+
+    # A file is read again whenever it is asked for: it costs little, and its times may lie.
+    full = request.full or tenant.sources[name].type == "file"
+    try:
+        source = assembly.source(tenant, name)
+        try:
+            job = assembly.job(tenant, name)
+            return await sync.run(db, job, source, full=full, dry=request.dry, progress=progress)
+        finally:
+            await source.close()
+            await asyncio.gather(*pending)
+    except (errors.Denied, errors.Unavailable, errors.Unsupported) as fault:
+        return sync.Report(name, error=str(fault))
+
+
+async def _until_delivered(
+    db: Store, tenant: Tenant, patience: float, emit: Emit, wake: Callable[[], None]
+) -> dict[str, str]:
+    """Wait for every sink; the reasons of those that took nothing for `patience` seconds, or refuse our key."""
+    await db.execute(outbox.SQL["probe_now"], tenant.name)
+    wake()
+    least: dict[str, int] = {}
+    moved = time.monotonic()
+    while True:
+        left, undelivered = {}, {}
+        for name, sink in tenant.sinks.items():
+            waiting = await db.value(outbox.SQL["waiting"], tenant.name, name) if sink.contacts else 0
+            if waiting:
+                left[name] = waiting
+                state = await db.row(outbox.SQL["state"], tenant.name, name)
+                undelivered[name] = (state and state["error"]) or f"{waiting} pushes wait"
+                if state and state["denied"] and state["waits"]:
+                    del left[name]
+        if any(count < least.get(name, count + 1) for name, count in left.items()):
+            least, moved = left, time.monotonic()
+        await emit({"event": "sinks", "waiting": sum(left.values())})
+        if not left or time.monotonic() - moved > patience:
+            return undelivered
+        await asyncio.sleep(0.1)
+
+
+# Asking the daemon
+
+
+async def daemon_works(db: Store) -> bool:
+    """Whether a worker is connected to this database."""
+    async with db.session() as session:
+        return not await session.value("select pg_try_advisory_lock($1)", _ALIVE)
+
+
+async def ask(db: Store, request: Request) -> AsyncIterator[Said]:
+    """Have the daemon do it, and follow; Unavailable where it went away."""
+    heard: asyncio.Queue[Said] = asyncio.Queue()
+    name = uuid.uuid4().hex
+    async with db.session() as session:
+        await session.listen(f"bridge_said_{name}", lambda payload: heard.put_nowait(orjson.loads(payload)))
+        words = orjson.dumps({"answer": name, **asdict(request)}).decode()
+        await session.execute("select pg_notify($1, $2)", _ASK, words)
+        while True:
+            try:
+                said = await asyncio.wait_for(heard.get(), 5)
+            except TimeoutError:
+                if await daemon_works(db):
+                    continue
+                raise errors.Unavailable("the daemon went away before it was done: ask again") from None
+            yield said
+            if said["event"] == "end":
+                return
+
+
+async def serve(db: Store, told: Config, wake: Callable[[], None]) -> None:
+    """In the daemon: do what commands ask for, until cancelled. Raises Unavailable when the database is lost."""
+    asked: asyncio.Queue[Said] = asyncio.Queue()
+    async with db.session() as session, asyncio.TaskGroup() as group:
+        await session.execute("select pg_advisory_lock_shared($1)", _ALIVE)
+        await session.listen(_ASK, lambda payload: asked.put_nowait(orjson.loads(payload)))
+        while True:
+            with contextlib.suppress(TimeoutError):
+                group.create_task(_answer(db, told, await asyncio.wait_for(asked.get(), 5), wake))
+            await session.execute("select 1")
+
+
+async def _answer(db: Store, told: Config, words: Said, wake: Callable[[], None]) -> None:
+    channel = f"bridge_said_{words.pop('answer')}"
+
+    async def emit(said: Said) -> None:
+        for part in _parts(said):
+            await db.execute("select pg_notify($1, $2)", channel, orjson.dumps(part).decode())
+
+    request = Request(**{**words, "sources": tuple(words["sources"])})
+    _LOG.info("sync.asked", sources=list(request.sources), full=request.full, dry=request.dry)
+    try:
+        await perform(db, told.tenants[request.tenant], request, emit, wake)
+    except errors.Unavailable as fault:
+        _LOG.warning("sync.interrupted", reason=str(fault))
+        with contextlib.suppress(errors.Unavailable):
+            await emit({"event": "end", "undelivered": {}, "error": str(fault)})
+
+
+def _parts(said: Said) -> Sequence[Said]:
+    """What fits into notifications of at most 8,000 bytes: a dry run's list goes ahead in pieces."""
+    would = said.get("would") or ()
+    if not would:
+        return [said]
+    pieces = [{"event": "would", "would": would[n : n + 20]} for n in range(0, len(would), 20)]
+    return [*pieces, {**said, "would": ()}]

@@ -1,0 +1,39 @@
+"""Who owns each number on each sink, and so what that sink must be told.
+
+A PBX holds one entry a number. The outbox is where what it should hold differs from what it acknowledged; this module
+writes the first, `outbox` the second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bridge import store
+from bridge.store import Connection, Store
+
+SQL = store.queries("entries")
+
+
+async def settle_owners(session: Connection, tenant: str, sink: str, sources: Sequence[str]) -> None:
+    """Decide anew who owns the numbers in the session's table `touched`; `sources`: the best first."""
+    await session.execute(SQL["settle_owners"], tenant, sink, list(sources))
+
+
+async def follow_policy(db: Store, tenant: str, sink: str, sources: Sequence[str], spelling: str) -> bool:
+    """Recompute a sink's entries if the configuration that they were computed with changed; whether it did."""
+    policy = "\n".join((spelling, *sources))
+    async with store.locked(db, "policy", tenant, sink) as session:
+        assert session is not None
+        async with session.transaction():
+            await session.execute("select pg_advisory_xact_lock($1)", store.lock_key("commit", tenant))
+            before = await session.value(SQL["policy"], tenant, sink)
+            if before == policy:
+                return False
+            await session.execute(SQL["stage_touched"])
+            await session.execute(SQL["touch_all"], tenant, sink)
+            await session.execute("analyze touched")
+            await settle_owners(session, tenant, sink, sources)
+            if before is not None and before.split("\n")[0] != spelling:
+                await session.execute(SQL["make_due"], tenant, sink)
+            await session.execute(SQL["set_policy"], tenant, sink, policy)
+            return True

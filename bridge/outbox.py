@@ -1,0 +1,303 @@
+"""Delivery to one sink: take what is owed, send it, settle what was lost, retry, refuse.
+
+A push is noted as sent before it is sent. One whose answer was lost (cut, time-out, crash, garbage) is settled: an
+update asks for the entry under every number that it may stand under, and only where the sink says that it is under
+none of them is it added. So nothing is there twice and nothing is missing, whenever the daemon dies.
+One daemon of several drains a sink: the session lock decides which.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import orjson
+
+from bridge import errors, log, pushes, store
+from bridge.contact import Contact, load
+from bridge.pushes import Row, Task, pause
+from bridge.sinks import Entry, Push, Sink
+from bridge.store import Connection, Store
+
+SQL = store.queries("outbox")
+_LOG = log.get()
+_BATCH = 16
+_POLL = 0.5
+"""Seconds between looks at an empty outbox; a push that another process caused waits no longer."""
+_MISSES = 4
+"""Times in a row that a sink must fail to change an entry, without saying why, before we take it to hold none."""
+_PROBE = (60.0, 900.0)
+"""Seconds between probes of a sink that refuses our key: the first pause, and the longest."""
+
+Render = Callable[[Contact, str, str], Entry]
+"""(contact, kind, number key) → the entry; raises Refused where it cannot be said to this sink."""
+
+
+class Outbox:
+    """The pushes owed to one sink of one tenant. `sent` counts the pushes that the sink took."""
+
+    def __init__(
+        self, db: Store, tenant: str, name: str, sink: Sink, render: Render, *, concurrency: int, timeout: float
+    ) -> None:
+        self._db = db
+        self._key = (tenant, name)
+        self._sink = sink
+        self._render = render
+        self._concurrency = concurrency
+        self._timeout = timeout
+        self._ready: deque[Task] = deque()
+        self._running: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._failures = 0
+        self._well_said = 0.0
+        self._trying_one = False
+        self.sent = 0
+
+    def wake(self) -> None:
+        """Something may be due."""
+        self._wake.set()
+
+    async def drain(self) -> None:
+        """Deliver until cancelled; what is under way then is waited for a little, the rest given back.
+
+        Raises Unavailable when the database is lost: nothing is, for what was sent is known, so drain again.
+        """
+        async with store.locked(self._db, "sink", *self._key) as session:
+            assert session is not None
+            await session.execute(SQL["recover"], *self._key, min(self._timeout, 5.0))
+            try:
+                while True:
+                    await self._turn(session)
+            finally:
+                await self._stop()
+
+    async def _turn(self, session: Connection) -> None:
+        self._wake.clear()
+        halted = await self._halted(session)
+        width = 1 if self._trying_one else self._concurrency
+        if not halted and len(self._ready) + len(self._running) < width:
+            await self._take(session, 1 if self._trying_one else _BATCH)
+        while self._ready and len(self._running) < width:
+            self._running.add(asyncio.create_task(self._do(self._ready.popleft())))
+        if self._running:
+            await self._until_one_is_done()
+        elif not self._ready:
+            await self._nap(_POLL)
+
+    async def _nap(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._wake.wait(), seconds)
+        except TimeoutError:
+            return
+
+    async def _until_one_is_done(self) -> None:
+        done, self._running = await asyncio.wait(self._running, timeout=0.5, return_when=asyncio.FIRST_COMPLETED)
+        for one in done:
+            one.result()
+
+    async def _stop(self) -> None:
+        """Wait a little for what is under way; give back what was taken and not begun."""
+        if self._running:
+            _, late = await asyncio.wait(self._running, timeout=min(self._timeout, 4.0))
+            for one in late:
+                one.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+            self._running = set()
+        while self._ready:
+            async with self._db.pooled() as connection:
+                await self._back(connection, self._ready.popleft(), 0.0, "")
+
+    async def _halted(self, session: Connection) -> bool:
+        """Whether nothing may be sent now; a sink that failed is tried with one push when its pause is over."""
+        state = await session.row(SQL["state"], *self._key)
+        self._trying_one = bool(state and state["error"])
+        return bool(state and state["waits"])
+
+    # What is due
+
+    async def _take(self, session: Connection, limit: int) -> None:
+        """Take what is due, and write down that it is about to be sent."""
+        async with session.transaction():
+            rows = [pushes.read(raw) for raw in await session.fetch(SQL["take"], *self._key, limit)]
+            if not rows:
+                return
+            partners, more = await self._partners(session, rows)
+            moving = {one.number for one in partners.values()}
+            tasks = []
+            for row in [*rows, *more]:
+                if row.number not in moving:
+                    task = await self._task(session, row, partners.get(row.number))
+                    tasks += [task] if task else []
+            await self._mark(session, tasks)
+        self._ready.extend(tasks)
+
+    async def _task(self, session: Connection, row: Row, partner: Row | None) -> Task | None:
+        """What to send for a row; None where nothing need or can be sent, which is then noted."""
+        try:
+            entry = None if row.contact is None or row.body is None else self._say(row.body, row)
+        except errors.Refused as refusal:
+            await self._refuse(session, Task(row, None, (), partner), refusal, held_none=False)
+            return None
+        if row.state == "due" and entry is not None and entry == row.acked:
+            await session.execute(SQL["clean"], *self._key, row.number)
+            return None
+        task = Task(row, entry, pushes.plan(row, entry, partner), partner)
+        if not task.pushes:
+            await self._vacate(session, row.number)
+            return None
+        return task
+
+    def _say(self, body: str, row: Row) -> Entry:
+        return self._render(load(body), row.kind or "other", row.number)
+
+    async def _mark(self, session: Connection, tasks: Sequence[Task]) -> None:
+        await session.execute(
+            SQL["mark"],
+            *self._key,
+            [task.row.number for task in tasks],
+            [orjson.dumps(task.entry).decode() if task.entry else None for task in tasks],
+            [task.partner.number if task.partner else None for task in tasks],
+            4 * self._timeout + 30.0,
+        )
+        await session.execute(SQL["mark_moving"], *self._key, [one.partner.number for one in tasks if one.partner])
+
+    async def _partners(self, session: Connection, rows: Sequence[Row]) -> tuple[dict[str, Row], list[Row]]:
+        """The row that each coming number renames, and the coming rows that leaving ones brought in."""
+        under_way = {row.moved_from: row.number for row in rows if row.state == "sent" and row.moved_from}
+        movers = await session.fetch(SQL["movers"], *self._key, list(under_way)) if under_way else []
+        partners = {under_way[raw["number"]]: pushes.read(raw) for raw in movers}
+        due = [row for row in rows if row.state == "due"]
+        coming = {row.number: row for row in due if row.contact is not None and row.acked is None}
+        leaving = {row.number: row for row in due if row.contact is None and row.acked is not None}
+        more: list[Row] = []
+        if leaving:
+            contacts = [row.acked_contact for row in leaving.values()]
+            found = [pushes.read(raw) for raw in await session.fetch(SQL["coming"], *self._key, contacts)]
+            more = [row for row in found if row.number not in coming]
+        if coming or more:
+            contacts = [row.contact for row in (*coming.values(), *more)]
+            found = [pushes.read(raw) for raw in await session.fetch(SQL["leaving"], *self._key, contacts)]
+            leaving |= {row.number: row for row in found}
+        pairs = pushes.pair([*coming.values(), *more], list(leaving.values()))
+        return partners | pairs, [row for row in more if row.number in pairs]
+
+    # Sending, and what comes of it
+
+    async def _do(self, task: Task) -> None:
+        begun = False
+        try:
+            for push in task.pushes:
+                absent = await self._send(task, push)
+                begun = True
+                if not absent and push.op != "delete":
+                    break
+        except errors.Refused as refusal:
+            async with self._db.pooled() as connection, connection.transaction():
+                await self._refuse(connection, task, refusal, held_none=push.op == "add")
+        except errors.Denied as fault:
+            await self._denied(task, fault, begun)
+        except errors.Unavailable as fault:
+            lost = isinstance(fault, errors.Unsettled) or bool(fault.code)
+            await (self._unsettled(task, fault) if lost or begun else self._unreachable(task, fault))
+        else:
+            await self._done(task, push)
+
+    async def _send(self, task: Task, push: Push) -> bool:
+        """Send one push; True where the sink says that there is nothing to update or delete."""
+        try:
+            await self._sink.send(push)
+        except errors.Refused as refusal:
+            if push.op == "add" or not (refusal.absent or push.op == "delete"):
+                raise
+            return True
+        except errors.Unsettled:
+            raise
+        except errors.Unavailable as fault:
+            # It answered that it failed. An entry that it never acknowledged and fails to change time and again is
+            # taken for one that it does not hold; one that it did acknowledge never is.
+            unsure = task.row.state == "sent" and task.row.acked is None and task.partner is None
+            if fault.code and push.op == "update" and unsure and task.row.misses + 1 >= _MISSES:
+                return True
+            raise
+        return False
+
+    async def _done(self, task: Task, push: Push) -> None:
+        self._failures, self.sent = 0, self.sent + 1
+        row = task.row
+        async with self._db.pooled() as connection, connection.transaction():
+            if task.entry is None:
+                await self._vacate(connection, row.number)
+            else:
+                acked = orjson.dumps(task.entry).decode()
+                await connection.execute(
+                    SQL["arrived"], *self._key, row.number, acked, row.names, row.kind, row.contact
+                )
+            if task.partner and task.took_partner(push):
+                await self._vacate(connection, task.partner.number)
+            elif task.partner:
+                await connection.execute(SQL["free"], *self._key, task.partner.number)
+            if self._trying_one or time.monotonic() - self._well_said > 5:
+                self._well_said = time.monotonic()
+                await connection.execute(SQL["well"], *self._key)
+
+    async def _vacate(self, connection: Connection, number: str) -> None:
+        """The sink holds nothing under that number now."""
+        await connection.execute(SQL["vacated_unwanted"], *self._key, number)
+        await connection.execute(SQL["vacated"], *self._key, number)
+
+    async def _refuse(self, connection: Connection, task: Task, refusal: errors.Refused, *, held_none: bool) -> None:
+        self._failures = 0
+        row = task.row
+        _LOG.warning("push.refused", sink=self._key[1], number=row.number, code=refusal.code, reason=str(refusal))
+        await connection.execute(
+            SQL["refused"], *self._key, row.number, refusal.code, str(refusal), row.names, row.kind, held_none
+        )
+        if task.partner:
+            await connection.execute(SQL["free"], *self._key, task.partner.number)
+
+    async def _unsettled(self, task: Task, fault: errors.Unavailable) -> None:
+        """It may have been done: ask before sending again."""
+        misses = task.row.misses + 1 if fault.code and task.row.state == "sent" else 0
+        _LOG.warning("push.unsettled", sink=self._key[1], number=task.row.number, reason=str(fault))
+        wait = fault.after or pause(task.row.tries)
+        await self._db.execute(SQL["unsettled"], *self._key, task.row.number, wait, misses, str(fault), fault.code)
+        if not fault.code:
+            await self._count_failure(fault)
+
+    async def _unreachable(self, task: Task, fault: errors.Unavailable) -> None:
+        """Nothing was sent: it waits as it did before."""
+        async with self._db.pooled() as connection:
+            await self._back(connection, task, fault.after or pause(task.row.tries), str(fault))
+        await self._count_failure(fault)
+
+    async def _count_failure(self, fault: errors.Unavailable) -> None:
+        """Where nobody answers any of several pushes, the sink as a whole is left in peace for a while."""
+        self._failures += 1
+        if self._failures >= self._concurrency:
+            wait = fault.after or pause(self._failures - self._concurrency, 60.0)
+            _LOG.warning("sink.unavailable", sink=self._key[1], reason=str(fault), again_in=round(wait, 1))
+            await self._db.execute(SQL["failing"], *self._key, str(fault), "", 0, wait)
+
+    async def _denied(self, task: Task, fault: errors.Denied, begun: bool) -> None:
+        """The key is refused: nothing more is sent but a probe a minute, rising to one in fifteen."""
+        if begun:
+            await self._db.execute(
+                SQL["unsettled"], *self._key, task.row.number, 0.0, task.row.misses, str(fault), fault.code
+            )
+        async with self._db.pooled() as connection:
+            if not begun:
+                await self._back(connection, task, 0.0, "")
+            state = await connection.row(SQL["state"], *self._key)
+            probes = (state["probes"] if state else 0) + 1
+            wait = min(_PROBE[1], _PROBE[0] * 2 ** (probes - 1))
+            _LOG.error("sink.denied", sink=self._key[1], code=fault.code, reason=str(fault), probe_in=wait)
+            await connection.execute(SQL["failing"], *self._key, str(fault), fault.code or "DENIED", probes, wait)
+
+    async def _back(self, connection: Connection, task: Task, wait: float, reason: str) -> None:
+        row = task.row
+        sent = orjson.dumps(row.sent).decode() if row.sent else None
+        await connection.execute(SQL["later"], *self._key, row.number, row.state, sent, wait, reason, row.moved_from)
+        if task.partner and row.state == "due":
+            await connection.execute(SQL["free"], *self._key, task.partner.number)

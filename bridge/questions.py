@@ -1,0 +1,206 @@
+"""Questions to the database while a telephone rings, on connections that are held.
+
+What waits is asked together, in one query, as soon as a connection is free: a lone question waits for nothing, and
+many cost little more than one. Without the database a question is told so at once, and connections come back by
+themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bridge import errors, log, store
+from bridge.store import Connection, Prepared, Store
+
+SQL = store.queries("questions")
+DEADLINE = 2.0
+"""Seconds after which the database is taken to be away."""
+_AT_ONCE = 256
+_PAUSES = (0.05, 1.0)
+_LOG = log.get()
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Numbers of one tenant, the best reading first."""
+
+    tenant: str
+    numbers: tuple[str, ...]
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One contact, `body` as `contact.dump` made it."""
+
+    source: str
+    id: str
+    body: str
+
+
+Waiting = tuple[Question, "asyncio.Future[list[Found]]"]
+
+
+class Questions:
+    """Answers each question with the contacts of the first of its numbers that has any, in the order of the rule."""
+
+    def __init__(self, db: Store, held: int = 2) -> None:
+        self._db = db
+        self._held = held
+        self._waiting: deque[Waiting] = deque()
+        self._idle: list[asyncio.Future[None]] = []
+        self._called = False
+        self._up = 0
+        self._lines: list[asyncio.Task[None]] = []
+        self.reason = "the database has not been reached yet"
+        """Why there is no answer; "" while there is."""
+
+    async def start(self) -> None:
+        """Connect, and return when that has succeeded or failed for the first time."""
+        loop = asyncio.get_running_loop()
+        tried = [loop.create_future() for _ in range(self._held)]
+        self._lines = [asyncio.create_task(self._hold(first)) for first in tried]
+        await asyncio.gather(*tried)
+
+    async def close(self) -> None:
+        """Let go of the connections; what waits is told so."""
+        for line in self._lines:
+            line.cancel()
+        await asyncio.gather(*self._lines, return_exceptions=True)
+        self._fail("this process is stopping")
+
+    async def ask(self, question: Question) -> list[Found]:
+        """The contacts, [] for none; Unavailable at once where the database is away."""
+        if not self._up:
+            raise errors.Unavailable(self.reason, after=1.0)
+        future: asyncio.Future[list[Found]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((question, future))
+        self._call()
+        return await future
+
+    def _call(self) -> None:
+        """Wake a connection. One is enough: it takes whatever else is asked in this turn of the loop."""
+        while self._waiting and self._idle and not self._called:
+            idle = self._idle.pop()
+            if not idle.done():
+                self._called = True
+                idle.set_result(None)
+
+    async def _hold(self, tried: asyncio.Future[None]) -> None:
+        loop = asyncio.get_running_loop()
+        pause = _PAUSES[0]
+        while True:
+            began = loop.time()
+            try:
+                async with asyncio.timeout(DEADLINE):
+                    connection = await self._db.connect()
+                try:
+                    await self._line(connection, tried)
+                except errors.Unavailable as fault:
+                    # Before the connection is closed, which may take its time.
+                    self._lost(str(fault))
+                finally:
+                    await self._db.release(connection)
+            except TimeoutError:
+                self._lost(f"the database does not answer within {DEADLINE:.0f} s")
+            except errors.Unavailable as fault:
+                self._lost(str(fault))
+            if not tried.done():
+                tried.set_result(None)
+            pause = _PAUSES[0] if loop.time() - began > 2 * DEADLINE else min(2 * pause, _PAUSES[1])
+            await asyncio.sleep(pause)
+
+    async def _line(self, connection: Connection, tried: asyncio.Future[None]) -> None:
+        """Answer on one connection until it is lost."""
+        async with asyncio.timeout(DEADLINE):
+            for setting in ("plan_once", "no_seqscan", "no_hashjoin", "no_mergejoin"):
+                await connection.execute(SQL[setting])
+            find = await connection.prepare(SQL["find"])
+        self._up += 1
+        if self.reason:
+            self.reason = ""
+            _LOG.info("lookup.ready")
+        if not tried.done():
+            tried.set_result(None)
+        try:
+            await self._answer(connection, find)
+        finally:
+            self._up -= 1
+
+    async def _answer(self, connection: Connection, find: Prepared) -> None:
+        loop = asyncio.get_running_loop()
+        idle: asyncio.Future[None] = loop.create_future()
+
+        def ended() -> None:
+            if not idle.done():
+                idle.set_result(None)
+
+        connection.at_end(ended)
+        while not connection.closed:
+            if self._waiting:
+                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _AT_ONCE))]
+                await _ask(find, batch)
+                continue
+            idle = loop.create_future()
+            self._idle.append(idle)
+            try:
+                await idle
+            finally:
+                self._called = False
+                if idle in self._idle:
+                    self._idle.remove(idle)
+        raise errors.Unavailable("the database closed the connection")
+
+    def _lost(self, reason: str) -> None:
+        if self._up:
+            self._call()
+            return
+        if not self.reason or self.reason != reason:
+            _LOG.warning("lookup.unavailable", reason=reason)
+        self.reason = reason
+        self._fail(reason)
+
+    def _fail(self, reason: str) -> None:
+        while self._waiting:
+            _, future = self._waiting.popleft()
+            if not future.done():
+                future.set_exception(errors.Unavailable(reason, after=1.0))
+
+
+async def _ask(find: Prepared, batch: Sequence[Waiting]) -> None:
+    """One query for all of them."""
+    tenants, numbers, limits, owners = [], [], [], []
+    for owner, (question, _) in enumerate(batch):
+        for number in question.numbers:
+            tenants.append(question.tenant)
+            numbers.append(number)
+            limits.append(question.limit)
+            owners.append(owner)
+    try:
+        rows = await find.fetch(tenants, numbers, limits, within=DEADLINE)
+    except BaseException as fault:
+        reason = str(fault) if isinstance(fault, errors.Unavailable) else "the lookup was broken off"
+        for _, future in batch:
+            if not future.done():
+                future.set_exception(errors.Unavailable(reason, after=1.0))
+        raise
+    found = first_found(rows, owners, len(batch))
+    for (_, future), contacts in zip(batch, found, strict=True):
+        if not future.done():
+            future.set_result(contacts)
+
+
+def first_found(rows: Sequence[Any], owners: Sequence[int], questions: int) -> list[list[Found]]:
+    """For each question the contacts of its first number that has any; `owners` says whose each number is."""
+    found: list[list[Found]] = [[] for _ in range(questions)]
+    taken = [0] * questions
+    for n, source, id, body in rows:
+        owner = owners[n - 1]
+        taken[owner] = taken[owner] or n
+        if taken[owner] == n:
+            found[owner].append(Found(source, id, body))
+    return found

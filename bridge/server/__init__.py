@@ -1,0 +1,88 @@
+"""The HTTP server: every request goes to the surface that its path names, under the configuration in force.
+
+It sits on aiohttp's low-level server: finding the handler is one look into a dictionary, and nothing stands between
+a telephone that rings and its answer. A new configuration is a new, frozen `Surfaces`, swapped between two requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from bridge import errors, log
+from bridge.server import replies
+from bridge.server.replies import Refusal
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+_LOG = log.get()
+_IDLE = 75.0
+"""Seconds after which a connection is closed that has not said all of a request's head."""
+_LINGERING = 2.0
+"""Seconds that what is left of a refused body is waited for."""
+
+
+class Surface(Protocol):
+    """What one table of the configuration serves."""
+
+    def paths(self) -> Mapping[str, Handler]:
+        """Handlers by the paths that clients usually ask, exactly as they stand in the request."""
+
+    def find(self, path: str) -> Handler | None:
+        """The handler of any other path, decoded; None where it is not this surface's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surfaces:
+    """All that one configuration serves."""
+
+    surfaces: Sequence[Surface] = ()
+    usual: Mapping[str, Handler] = field(init=False)
+
+    def __post_init__(self) -> None:
+        usual = {path: handler for surface in self.surfaces for path, handler in surface.paths().items()}
+        object.__setattr__(self, "usual", usual)
+
+    def find(self, request: web.BaseRequest) -> Handler | None:
+        """Who answers this request."""
+        handler = self.usual.get(request.rel_url.raw_path)
+        if handler is None:
+            path = request.path
+            handler = next((found for surface in self.surfaces if (found := surface.find(path))), None)
+        return handler
+
+
+class Front:
+    """The handler of all connections. `surfaces` may be replaced at any time."""
+
+    def __init__(self, surfaces: Surfaces) -> None:
+        self.surfaces = surfaces
+
+    def server(self) -> web.Server:
+        """A protocol factory for `loop.create_server`. Bodies stay as they come: nobody here compresses them."""
+        return web.Server(
+            self.handle, keepalive_timeout=_IDLE, lingering_time=_LINGERING, auto_decompress=False, access_log=None
+        )
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The answer, whatever happens; every error is JSON."""
+        try:
+            handler = self.surfaces.find(request)
+            if handler is None:
+                return replies.error(404, "there is nothing at this path; the lookup is at [connector].path + /Lookup")
+            return await handler(request)
+        except Refusal as refusal:
+            return refusal.reply()
+        except errors.Unavailable as fault:
+            return replies.unavailable(fault)
+        except (web.RequestPayloadError, HttpProcessingError):
+            return replies.error(400, "the body of the request is broken", close=True)
+        except ConnectionError:
+            raise
+        except Exception:
+            # The last resort of a request: whoever asks is told, the log has the rest, and the next one is served.
+            _LOG.exception("request.failed", method=request.method, path=request.path)
+            return replies.error(500, "this failed, and the log of bridge says why", close=True)

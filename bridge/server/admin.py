@@ -1,0 +1,103 @@
+"""What admins and Prometheus ask: health and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hmac
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+from aiohttp import web
+
+from bridge import counts, errors, metrics
+from bridge.config import Config
+from bridge.server import peers, replies
+from bridge.server.peers import Throttle
+from bridge.store import Store
+
+_FRESH = 1.0
+"""Seconds that a page of metrics is good for, however often it is asked for."""
+_DEADLINE = 2.0
+_OPEN = ("/health/live", "/health/ready")
+_CHALLENGE = {"WWW-Authenticate": 'Basic realm="bridge", charset="UTF-8"'}
+
+Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Admin:
+    """The pages of [admin]; `told` may be replaced by a later configuration at any time."""
+
+    def __init__(self, db: Store, told: Config) -> None:
+        self.told = told
+        self._db = db
+        self._throttle = Throttle()
+        self._page = b""
+        self._made = float("-inf")
+        self._making = asyncio.Lock()
+
+    def app(self) -> web.Application:
+        """The application to serve."""
+        app = web.Application(middlewares=[self._guard])
+        app.router.add_get("/health/live", self.live)
+        app.router.add_get("/health/ready", self.ready)
+        app.router.add_get("/metrics", self.metrics)
+        return app
+
+    async def live(self, _request: web.Request) -> web.StreamResponse:
+        """200 while this process turns."""
+        return replies.json(200, {"live": True})
+
+    async def ready(self, _request: web.Request) -> web.StreamResponse:
+        """200 while the database answers; 503 says why it does not."""
+        try:
+            async with asyncio.timeout(_DEADLINE):
+                await self._db.value("select 1")
+        except (errors.Unavailable, TimeoutError) as fault:
+            reason = str(fault) or f"the database does not answer within {_DEADLINE:.0f} s"
+            return replies.json(503, {"ready": False, "database": reason, "configuration": str(self.told.path)})
+        return replies.json(200, {"ready": True, "database": "ok", "configuration": str(self.told.path)})
+
+    async def metrics(self, _request: web.Request) -> web.StreamResponse:
+        """All metrics; without the database, those that do not need it."""
+        async with self._making:
+            if time.monotonic() - self._made > _FRESH:
+                self._page = await self._render()
+                self._made = time.monotonic()
+        return web.Response(body=self._page, headers={"Content-Type": metrics.CONTENT_TYPE, "Server": "bridge"})
+
+    async def _render(self) -> bytes:
+        try:
+            async with asyncio.timeout(_DEADLINE):
+                return metrics.render(await counts.snapshot(self._db, self.told))
+        except (errors.Unavailable, TimeoutError):
+            return metrics.render(None)
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Next) -> web.StreamResponse:
+        """Errors as JSON, and a password for everything but health, where there are users."""
+        users = self.told.admin.users
+        if users and request.path not in _OPEN and not _allowed(users, request.headers.get("Authorization", "")):
+            given = "Authorization" in request.headers
+            wait = self._throttle.wrong(peers.address(request, ())) if given else 0.0
+            if wait:
+                return replies.error(429, "too many wrong passwords from this address", after=wait)
+            return replies.json(401, {"error": "a user and password of [admin].users are needed"}, _CHALLENGE)
+        try:
+            return await handler(request)
+        except web.HTTPException as refusal:
+            return replies.error(refusal.status, refusal.reason)
+
+
+def _allowed(users: Mapping[str, str], header: str) -> bool:
+    """Whether these are the credentials of one of the users; takes the same time for whoever it is."""
+    scheme, _, coded = header.partition(" ")
+    try:
+        given = base64.b64decode(coded, validate=True) if scheme.lower() == "basic" else b""
+    except (binascii.Error, ValueError):
+        given = b""
+    right = False
+    for name, password in users.items():
+        right |= hmac.compare_digest(given, f"{name}:".encode() + password[:].encode())
+    return right

@@ -1,0 +1,170 @@
+"""What the peoplefone CONNECTOR asks: `{path}/Lookup`, and the workflows beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+import orjson
+from aiohttp import web
+
+from bridge import config, errors, keys, lookup, metrics
+from bridge.config import Tenant
+from bridge.keys import Network
+from bridge.lookup import Lookups
+from bridge.server import Handler, bodies, peers, replies
+from bridge.server.access import Access, masked
+from bridge.server.peers import Throttle
+from bridge.server.replies import Refusal
+from bridge.server.tokens import Tokens
+
+_PAUSE = 0.5
+"""Seconds that a throttled guess waits for its answer."""
+_PAUSED_MOST = 64
+_SLASHES = re.compile("/+")
+_NUMBER = "phonenumber"
+
+
+class Guard:
+    """What all tenants' connectors share: the count of wrong tokens, and the log."""
+
+    def __init__(self, throttle: Throttle | None = None) -> None:
+        self.throttle = throttle or Throttle()
+        self.access = Access()
+        self._paused = 0
+
+    async def refuse(self, said: str) -> NoReturn:
+        """401, or 429 for an address that has guessed too often; a right token is never refused for it."""
+        wait = self.throttle.wrong(said)
+        self.access.note("lookup.denied", address=said, throttled=bool(wait))
+        if not wait:
+            raise Refusal(401, "the token is wrong")
+        if self._paused < _PAUSED_MOST:
+            self._paused += 1
+            try:
+                await asyncio.sleep(_PAUSE)
+            finally:
+                self._paused -= 1
+        raise Refusal(429, "too many wrong tokens from this address", after=wait)
+
+
+class Connector:
+    """One tenant's surface, under one configuration."""
+
+    def __init__(
+        self, tenant: Tenant, table: keys.Connector, lookups: Lookups, guard: Guard, proxies: Sequence[Network]
+    ) -> None:
+        self._place = lookup.directory(tenant)
+        self._header = table.header
+        self._tokens = Tokens(table.tokens)
+        self._workflows = frozenset(table.workflow)
+        self.prefix = table.path if tenant.name == config.DEFAULT else f"/{tenant.name}{table.path}"
+        self._lookups = lookups
+        self._guard = guard
+        self._proxies = proxies
+
+    def paths(self) -> Mapping[str, Handler]:
+        """The lookup as the page spells it, and the root, which the CONNECTOR's first version asked."""
+        ends = ("/Lookup", "/Lookup/", "/lookup", "/", *([""] if self.prefix else []))
+        return {self.prefix + end: self.lookup for end in ends}
+
+    def find(self, path: str) -> Handler | None:
+        """The lookup in any case and with any number of slashes; any other name is a workflow's."""
+        above, _, name = _SLASHES.sub("/", path).rstrip("/").rpartition("/")
+        if above + "/" + name == self.prefix or (above == self.prefix and name.lower() == "lookup"):
+            return self.lookup
+        return self.workflow if above == self.prefix and name else None
+
+    async def lookup(self, request: web.BaseRequest) -> web.StreamResponse:
+        """200 with who has the number, [] for nobody."""
+        began = time.perf_counter()
+        try:
+            await self._admit(request)
+            asked = await _asked(request)
+            found = self._lookups.remembered(self._place, asked)
+            if found is None:
+                found = await self._lookups.answer(self._place, asked)
+        except Refusal as refusal:
+            metrics.lookup("denied" if refusal.status in (401, 429) else "bad", time.perf_counter() - began)
+            raise
+        except errors.Unavailable:
+            metrics.lookup("failed", time.perf_counter() - began)
+            raise
+        took = time.perf_counter() - began
+        empty = found == lookup.NOBODY
+        metrics.lookup("empty" if empty else "found", took)
+        self._guard.access.note(
+            "lookup.answered", tenant=self._place.tenant, number=masked(asked), found=not empty, seconds=round(took, 4)
+        )
+        return replies.body(found)
+
+    async def workflow(self, request: web.BaseRequest) -> web.StreamResponse:
+        """What a button in the CONNECTOR asks for."""
+        await self._admit(request)
+        await bodies.read(request)
+        name = _SLASHES.sub("/", request.path).rstrip("/").rpartition("/")[2]
+        if name not in self._workflows:
+            raise Refusal(404, "there is no workflow of this name; right is one of [connector.workflow]")
+        raise Refusal(501, "workflows are not in this version of bridge")
+
+    async def _admit(self, request: web.BaseRequest) -> None:
+        given = request.headers.get(self._header)
+        if given is None:
+            raise Refusal(401, f"the token is missing: it is expected in the header {self._header}")
+        if not self._tokens.take(given):
+            await self._guard.refuse(peers.address(request, self._proxies))
+
+
+async def _asked(request: web.BaseRequest) -> str:
+    """The number that a request asks for, as it stands there; refused with 400 where it names none."""
+    raw = await bodies.read(request)
+    if raw:
+        return _in_body(raw)
+    for name, value in request.query.items():
+        if name.lower() == _NUMBER:
+            return value
+    raise Refusal(400, 'there is no number: right is the body {"inputs": {"phoneNumber": "41215522000"}}')
+
+
+def _in_body(raw: bytes) -> str:
+    document = _parsed(raw.removeprefix(b"\xef\xbb\xbf"))
+    inputs = _member(document, "inputs")
+    if isinstance(inputs, str):
+        inputs = _parsed(inputs)
+    found = _member(inputs if isinstance(inputs, dict) else document, _NUMBER, _MISSING)
+    match found:
+        case str():
+            return found
+        case bool():
+            pass
+        case int():
+            return str(found)
+        case float() if found.is_integer():
+            return str(int(found))
+        case None:
+            return ""
+    raise Refusal(400, 'phoneNumber is missing or no text: right is {"inputs": {"phoneNumber": "41215522000"}}')
+
+
+_MISSING = object()
+
+
+def _parsed(raw: bytes | str) -> dict[str, Any]:
+    try:
+        document = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        raise Refusal(400, "the body is no JSON") from None
+    if not isinstance(document, dict):
+        raise Refusal(400, 'the body is no JSON object: right is {"inputs": {"phoneNumber": "41215522000"}}')
+    return document
+
+
+def _member(document: Mapping[str, Any], name: str, default: Any = None) -> Any:
+    """The value under a key in whatever case."""
+    for key, value in document.items():
+        if key.lower() == name:
+            return value
+    return default

@@ -1,0 +1,51 @@
+"""Listening sockets: bound from the configuration, or inherited from the process that keeps this one."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+
+from bridge import errors
+from bridge.keys import Endpoint
+
+_BACKLOG = 1024
+
+
+def bind(endpoints: Iterable[Endpoint]) -> list[socket.socket]:
+    """Sockets that listen at every address of these; Unavailable, with nothing left open, where one cannot be had."""
+    made: list[socket.socket] = []
+    try:
+        for endpoint in endpoints:
+            for family, _, _, _, address in _addresses(endpoint):
+                made.append(_listening(family, address))
+    except OSError as fault:
+        for one in made:
+            one.close()
+        why = fault.strerror or str(fault)
+        raise errors.Unavailable(f"cannot listen at {endpoint}: {why}; right is a free port of this machine") from fault
+    return made
+
+
+def inherited(numbers: Iterable[int]) -> list[socket.socket]:
+    """The sockets behind file descriptors that were handed down."""
+    return [socket.socket(fileno=number) for number in numbers]
+
+
+def _addresses(endpoint: Endpoint) -> list[tuple[socket.AddressFamily, int, int, str, tuple[str | int, ...]]]:
+    found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return list(dict.fromkeys(found))  # type: ignore[arg-type]
+
+
+def _listening(family: socket.AddressFamily, address: tuple[str | int, ...]) -> socket.socket:
+    one = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        one.bind(address)
+        one.listen(_BACKLOG)
+        one.setblocking(False)
+    except OSError:
+        one.close()
+        raise
+    return one

@@ -1,0 +1,24 @@
+-- What Prometheus is told of the work that others do.
+
+-- name: sources
+select s.tenant, s.name, s.contacts, coalesce(extract(epoch from s.read_at), 0)::float8 as last_good,
+       (select count(*)::int from held h where h.tenant = s.tenant and h.source = s.name) as held
+from source s;
+
+-- name: runs
+select tenant, source,
+       count(*) filter (where error = '' and held = 0) as done,
+       count(*) filter (where error = '' and held > 0) as held,
+       count(*) filter (where error <> '') as failed,
+       sum(added) as added, sum(changed) as changed, sum(removed) as removed, sum(unchanged) as unchanged,
+       sum(refused) as refused
+from run group by tenant, source;
+
+-- name: sinks
+select s.tenant, s.name, s.denied <> '' as stopped,
+       count(e.number) filter (where e.state <> 'refused') as waiting,
+       count(e.number) filter (where e.state = 'refused') as refused,
+       coalesce(extract(epoch from now() - min(e.since) filter (where e.state <> 'refused')), 0)::float8 as oldest
+from sink s
+left join entry e on e.tenant = s.tenant and e.sink = s.name and e.state <> 'clean'
+group by s.tenant, s.name, s.denied;

@@ -1,0 +1,122 @@
+-- Delivery: what differs between the wanted and the acknowledged entry, taken, sent and settled.
+
+-- name: recover
+-- After a crash: what was sent and not answered for is settled soon, yet not while the PBX may still work on it ($3 s).
+update entry set due_at = greatest(now(), sent_at + $3 * interval '1 second')
+where tenant = $1 and sink = $2 and state = 'sent';
+
+-- name: take
+select e.*, c.body from entry e left join contact c on c.tenant = e.tenant and c.pk = e.contact
+where e.tenant = $1 and e.sink = $2 and e.state in ('due', 'sent') and e.due_at <= now()
+order by e.due_at limit $3
+for update of e skip locked;
+
+-- name: leaving
+-- Numbers that these contacts had and nobody has now: each may become the same contact's new number.
+select e.*, null::json as body from entry e
+where e.tenant = $1 and e.sink = $2 and e.state = 'due' and e.contact is null and e.acked is not null
+  and e.acked_contact = any($3::bigint[])
+order by e.number for update of e skip locked;
+
+-- name: coming
+-- Numbers that these contacts have and the sink does not know yet.
+select e.*, c.body from entry e join contact c on c.tenant = e.tenant and c.pk = e.contact
+where e.tenant = $1 and e.sink = $2 and e.state = 'due' and e.acked is null and e.contact = any($3::bigint[])
+order by e.number for update of e skip locked;
+
+-- name: movers
+-- The entries that pushes under way rename.
+select e.*, null::json as body from entry e
+where e.tenant = $1 and e.sink = $2 and e.number = any($3::text[]);
+
+-- name: mark
+-- Written before anything is sent: whatever happens then, it is known that something may have been.
+update entry e
+set state = 'sent', sent = coalesce(m.sent::json, e.sent), sent_at = now(), moved_from = m.moved_from,
+    due_at = now() + $6 * interval '1 second'
+from unnest($3::text[], $4::text[], $5::text[]) as m (number, sent, moved_from)
+where e.tenant = $1 and e.sink = $2 and e.number = m.number;
+
+-- name: mark_moving
+update entry set state = 'moving' where tenant = $1 and sink = $2 and number = any($3::text[]);
+
+-- name: arrived
+-- The sink holds $4; what it should hold may have changed meanwhile.
+update entry
+set acked = $4::json, acked_names = $5, acked_kind = $6,
+    acked_contact = case when contact is not null and names = $5 and kind = $6 then contact else $7 end,
+    state = case when contact is not null and names = $5 and kind = $6 then 'clean' else 'due' end,
+    sent = null, sent_at = null, moved_from = null, due_at = now(), tries = 0, misses = 0, code = '', reason = ''
+where tenant = $1 and sink = $2 and number = $3;
+
+-- name: vacated_unwanted
+delete from entry where tenant = $1 and sink = $2 and number = $3 and contact is null;
+
+-- name: vacated
+-- The sink holds nothing for it any more, and by now it should.
+update entry
+set acked = null, acked_names = null, acked_kind = null, acked_contact = null, state = 'due',
+    sent = null, sent_at = null, moved_from = null, due_at = now(), tries = 0, misses = 0, code = '', reason = ''
+where tenant = $1 and sink = $2 and number = $3;
+
+-- name: refused
+-- Until it changes; what changed meanwhile is due again. $8: the sink said that it holds none.
+update entry
+set state = case when names is not distinct from $6 and kind is not distinct from $7 then 'refused' else 'due' end,
+    code = $4, reason = $5, due_at = now(), sent = null, sent_at = null, moved_from = null, tries = 0, misses = 0,
+    acked = case when $8 then null else acked end, acked_names = case when $8 then null else acked_names end,
+    acked_kind = case when $8 then null else acked_kind end
+where tenant = $1 and sink = $2 and number = $3;
+
+-- name: later
+-- Nothing was sent: it waits as it was before ($4, with $5 as its sent entry), for $6 seconds.
+update entry
+set state = $4, sent = $5::json, moved_from = $8, due_at = now() + $6 * interval '1 second', tries = tries + 1, reason = $7
+where tenant = $1 and sink = $2 and number = $3;
+
+-- name: unsettled
+-- It may have been done: asked again in $4 seconds.
+update entry
+set state = 'sent', due_at = now() + $4 * interval '1 second', tries = tries + 1, misses = $5, reason = $6, code = $7
+where tenant = $1 and sink = $2 and number = $3;
+
+-- name: free
+-- Its mover did not take it along.
+update entry set state = 'due', due_at = now() where tenant = $1 and sink = $2 and number = $3 and state = 'moving';
+
+-- name: clean
+update entry
+set state = 'clean', acked_names = names, acked_kind = kind, acked_contact = contact, code = '', reason = '', tries = 0
+where tenant = $1 and sink = $2 and number = $3;
+
+-- name: waiting
+-- Pushes that wait or are under way.
+select count(*)::int from entry where tenant = $1 and sink = $2 and state in ('due', 'sent', 'moving');
+
+-- name: well
+insert into sink as s (tenant, name, ok_at) values ($1, $2, now())
+on conflict (tenant, name) do update
+set ok_at = now(), error = '', failing_since = null, denied = '', probes = 0, due_at = null;
+
+-- name: failing
+insert into sink as s (tenant, name, error, failing_since, denied, probes, due_at)
+values ($1, $2, $3, now(), $4, $5, now() + $6 * interval '1 second')
+on conflict (tenant, name) do update
+set error = excluded.error, failing_since = coalesce(s.failing_since, now()), denied = excluded.denied,
+    probes = excluded.probes, due_at = excluded.due_at;
+
+-- name: state
+select denied, probes, due_at, error, coalesce(due_at > now(), false) as waits from sink where tenant = $1 and name = $2;
+
+-- name: probe_now
+update sink set due_at = null where tenant = $1 and ($2 = '' or name = $2);
+
+-- name: refusals
+select e.sink, e.number, e.code, e.reason, e.since, c.body, e.acked from entry e
+left join contact c on c.tenant = e.tenant and c.pk = e.contact
+where e.tenant = $1 and e.state = 'refused' order by e.sink, e.number;
+
+-- name: retry_refused
+-- They are asked for first, then added, as if an answer had been lost.
+update entry set state = 'sent', due_at = now(), sent_at = now(), since = now(), tries = 0, misses = 0
+where tenant = $1 and state = 'refused';

@@ -1,0 +1,166 @@
+-- All of today's tables. Every key begins with the tenant, so that nobody's rows meet another's and so that a
+-- distributed PostgreSQL can split the tables by it. Times are timestamptz.
+
+create sequence contact_pk as bigint cache 64;
+
+-- One row a source: how fresh it is, where its next delta begins, why it fails.
+create table source (
+    tenant      text not null,
+    name        text not null,
+    type        text not null default '',
+    rank        smallint not null default 32767,    -- place in the file; 32767: no longer configured
+    cursor      json,                               -- null: the next run reads in full
+    rules       bytea not null default '',          -- the rules that the records were normalised by
+    contacts    integer not null default 0,
+    unreadable  integer not null default 0,         -- numbers kept as written that are no numbers
+    tried_at    timestamptz,
+    read_at     timestamptz,                        -- last run that read all it set out to read
+    full_at     timestamptz,
+    changed_at  timestamptz,
+    error       text not null default '',
+    failing_since timestamptz,
+    failures    integer not null default 0,         -- runs in a row
+    denied      boolean not null default false,     -- credentials refused: probes only
+    due_at      timestamptz,                        -- when the daemon looks again
+    notes       text[] not null default '{}',       -- what the last run had to say
+    primary key (tenant, name)
+);
+
+-- One row a contact. body is contact.dump(): what callers are answered.
+create table contact (
+    tenant      text not null,
+    pk          bigint not null,
+    source      text not null,
+    id          text not null,                      -- the id in the CRM
+    version     text not null default '',           -- the server's own mark (ETag)
+    digest      bytea not null,                     -- of the record as read
+    checksum    bytea not null,                     -- of the contact
+    names       bigint not null,                    -- of what a PBX shows: names and company
+    named       boolean not null,
+    callable    smallint not null,                  -- numbers with a key
+    changed_at  timestamptz not null,
+    body        json not null,
+    primary key (tenant, pk),
+    unique (tenant, source, id)
+);
+
+-- One row a number that can be asked for. number: E.164 with its plus, or dialable characters.
+create table number (
+    tenant      text not null,
+    number      text not null,
+    contact     bigint not null,
+    kind        text not null,
+    company     boolean not null,                   -- the company's own, not the person's
+    primary key (tenant, number, contact)
+);
+
+-- Records that the source has and that could not be read; their last good contact is kept.
+create table unreadable (
+    tenant      text not null,
+    source      text not null,
+    id          text not null,
+    version     text not null,
+    reason      text not null,
+    since       timestamptz not null default now(),
+    primary key (tenant, source, id)
+);
+
+-- Removed contacts, restorable for 7 days.
+create table removed (
+    tenant      text not null,
+    source      text not null,
+    id          text not null,
+    removed_at  timestamptz not null,
+    version     text not null,
+    digest      bytea not null,
+    checksum    bytea not null,
+    names       bigint not null,
+    named       boolean not null,
+    callable    smallint not null,
+    changed_at  timestamptz not null,
+    body        json not null,
+    primary key (tenant, source, id)
+);
+
+-- Losses that wait for approval. loss: removed | number | name; the new row stands here for the latter two.
+create table held (
+    tenant      text not null,
+    source      text not null,
+    id          text not null,
+    loss        text not null,
+    shown       boolean not null default false,     -- stood in a list that the admin was shown
+    since       timestamptz not null,
+    version     text,
+    digest      bytea,
+    checksum    bytea,
+    names       bigint,
+    named       boolean,
+    callable    smallint,
+    modified    timestamptz,
+    body        json,
+    primary key (tenant, source, id)
+);
+
+-- One row a run. lost: losses that it let through by itself, which count for a day.
+create table run (
+    tenant      text not null,
+    source      text not null,
+    started_at  timestamptz not null,
+    seconds     real not null,
+    "full"      boolean not null,
+    read        integer not null,
+    added       integer not null,
+    changed     integer not null,
+    removed     integer not null,
+    unchanged   integer not null,
+    refused     integer not null,
+    lost        integer not null,
+    held        integer not null,
+    error       text not null default '',
+    primary key (tenant, source, started_at)
+);
+
+-- One row a sink.
+create table sink (
+    tenant      text not null,
+    name        text not null,
+    policy      text not null default '',           -- what the entries were computed with: sources, spelling
+    ok_at       timestamptz,                        -- last answer that did what was asked
+    error       text not null default '',
+    failing_since timestamptz,
+    denied      text not null default '',           -- the PBX's code where it refuses the key
+    probes      integer not null default 0,
+    due_at      timestamptz,
+    primary key (tenant, name)
+);
+
+-- What a sink should hold and does hold for each number; the outbox is where the two differ.
+-- state: clean | due (a push is owed) | sent (sent, not yet answered for: settle it first) | moving (goes with
+-- another number's push) | refused (until it changes).
+create table entry (
+    tenant      text not null,
+    sink        text not null,
+    number      text not null,
+    contact     bigint,                             -- who owns it; null: nobody, it should not be there
+    kind        text,
+    names       bigint,
+    acked       json,                               -- the entry that the PBX acknowledged; null: none
+    acked_contact bigint,
+    acked_kind  text,
+    acked_names bigint,
+    sent        json,                               -- the entry last sent, while its answer is not in
+    moved_from  text,                               -- the number whose entry that push renames
+    state       text not null,
+    since       timestamptz not null,               -- when it became due
+    due_at      timestamptz not null,
+    sent_at     timestamptz,
+    tries       integer not null default 0,
+    misses      integer not null default 0,         -- times in a row that the PBX failed to find or change it
+    code        text not null default '',
+    reason      text not null default '',
+    primary key (tenant, sink, number)
+);
+create index entry_due on entry (tenant, sink, due_at) where state in ('due', 'sent');
+create index entry_owner on entry (tenant, sink, contact) where state = 'due';
+create index entry_gone on entry (tenant, sink, acked_contact) where state = 'due' and contact is null;
+create index entry_refused on entry (tenant, sink) where state = 'refused';

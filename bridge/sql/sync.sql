@@ -1,0 +1,192 @@
+-- One run of one source: diff, judgement, commit.
+
+-- name: analyze
+analyze staged, staged_number, seen, gone;
+
+-- name: diff_staged
+-- The last word of each staged record, beside what is stored. fate: add | change | mark (only its mark is new).
+insert into change
+select s.n, s.id, s.version, s.digest, s.checksum, s.names, s.named, s.callable, s.modified, s.body,
+       coalesce(c.pk, nextval('contact_pk')),
+       case when c.pk is null then 'add' when c.checksum <> s.checksum then 'change' else 'mark' end,
+       case when c.callable > 0 and s.callable = 0 then 'number' when c.named and not s.named then 'name' end
+from (select distinct on (id) * from staged order by id, n desc) s
+left join contact c on c.tenant = $1 and c.source = $2 and c.id = s.id
+where not exists (select from gone g where g.id = s.id and g.n > s.n);
+
+-- name: diff_gone
+-- What a delta run was told is gone.
+insert into change (id, pk, fate, loss)
+select c.id, c.pk, 'remove', 'removed'
+from contact c
+where c.tenant = $1 and c.source = $2
+  and c.id in (select g.id from gone g where not exists (select from staged s where s.id = g.id and s.n >= g.n));
+
+-- name: diff_absent
+-- What a complete run did not see.
+insert into change (id, pk, fate, loss)
+select c.id, c.pk, 'remove', 'removed'
+from contact c
+where c.tenant = $1 and c.source = $2
+  and not exists (select from seen s where s.id = c.id)
+  and not exists (select from bad b where b.id = c.id)
+  and not exists (select from change x where x.id = c.id);
+
+-- name: tally
+select count(*) filter (where fate = 'add') as added,
+       count(*) filter (where fate = 'change') as changed,
+       count(*) filter (where fate = 'remove') as removed,
+       count(*) filter (where fate = 'mark') as marked,
+       count(*) filter (where loss is not null) as losses
+from change;
+
+-- name: lost_lately
+-- What runs of the last day took away by themselves.
+select coalesce(sum(lost), 0)::int from run where tenant = $1 and source = $2 and started_at > now() - interval '1 day';
+
+-- name: holds
+select count(*)::int from contact where tenant = $1 and source = $2;
+
+-- name: hold
+-- Move the losses from the change to the list that waits; what waited before and is not lost any more, waits no more.
+with loss as (
+    delete from change where loss is not null returning *
+), ended as (
+    delete from held h where h.tenant = $1 and h.source = $2 and not exists (select from loss l where l.id = h.id)
+)
+insert into held (tenant, source, id, loss, since, version, digest, checksum, names, named, callable, modified, body)
+select $1, $2, l.id, l.loss, now(),
+       l.version, l.digest, l.checksum, l.names, l.named, l.callable, l.modified, l.body::json
+from loss l
+on conflict (tenant, source, id) do update
+set shown = held.shown and held.loss = excluded.loss and held.checksum is not distinct from excluded.checksum,
+    loss = excluded.loss, version = excluded.version, digest = excluded.digest, checksum = excluded.checksum,
+    names = excluded.names, named = excluded.named, callable = excluded.callable, modified = excluded.modified,
+    body = excluded.body;
+
+-- name: end_hold
+delete from held where tenant = $1 and source = $2;
+
+-- name: would
+-- For a dry run: what would change.
+select x.fate, x.loss, x.id, x.body as body, c.body as old
+from change x left join contact c on c.tenant = $1 and c.pk = x.pk
+where x.fate <> 'mark' order by x.fate, x.id limit $2;
+
+-- name: touch_old
+-- The numbers that changed and removed contacts had.
+insert into touched
+select j.key
+from change x
+join contact c on c.tenant = $1 and c.pk = x.pk
+cross join lateral json_to_recordset(c.body -> 'numbers') as j (key text)
+where x.fate in ('change', 'remove') and j.key <> '';
+
+-- name: touch_new
+-- The numbers that added and changed contacts get.
+insert into touched
+select s.number from change x join staged_number s on s.n = x.n where x.fate in ('add', 'change');
+
+-- name: drop_numbers
+delete from number n
+using change x, contact c, lateral json_to_recordset(c.body -> 'numbers') as j (key text)
+where x.fate in ('change', 'remove') and c.tenant = $1 and c.pk = x.pk
+  and n.tenant = $1 and n.number = j.key and n.contact = x.pk;
+
+-- name: keep_removed
+-- Restorable for 7 days.
+insert into removed
+select c.tenant, c.source, c.id, now(), c.version, c.digest, c.checksum, c.names, c.named, c.callable, c.changed_at, c.body
+from change x join contact c on c.tenant = $1 and c.pk = x.pk
+where x.fate = 'remove'
+on conflict (tenant, source, id) do update
+set removed_at = excluded.removed_at, version = excluded.version, digest = excluded.digest,
+    checksum = excluded.checksum, names = excluded.names, named = excluded.named, callable = excluded.callable,
+    changed_at = excluded.changed_at, body = excluded.body;
+
+-- name: remove
+delete from contact c using change x where x.fate = 'remove' and c.tenant = $1 and c.pk = x.pk;
+
+-- name: mark
+update contact c set version = x.version, digest = x.digest
+from change x where x.fate = 'mark' and c.tenant = $1 and c.pk = x.pk;
+
+-- name: change
+update contact c
+set version = x.version, digest = x.digest, checksum = x.checksum, names = x.names, named = x.named,
+    callable = x.callable, changed_at = now(), body = x.body::json
+from change x where x.fate = 'change' and c.tenant = $1 and c.pk = x.pk;
+
+-- name: add
+insert into contact (tenant, pk, source, id, version, digest, checksum, names, named, callable, changed_at, body)
+select $1, pk, $2, id, version, digest, checksum, names, named, callable, least(coalesce(modified, now()), now()), body::json
+from change where fate = 'add' order by id;
+
+-- name: add_numbers
+insert into number (tenant, number, contact, kind, company)
+select $1, s.number, x.pk, s.kind, s.company
+from change x join staged_number s on s.n = x.n
+where x.fate in ('add', 'change')
+order by s.number;
+
+-- name: forget_removed
+-- What came back is not removed any more; what is older than 7 days is gone for good.
+delete from removed r
+where r.tenant = $1 and r.source = $2
+  and (r.removed_at < now() - interval '7 days'
+       or exists (select from change x where x.fate = 'add' and x.id = r.id));
+
+-- name: note_unreadable
+insert into unreadable (tenant, source, id, version, reason)
+select distinct on (id) $1, $2, id, version, reason from bad
+on conflict (tenant, source, id) do update set version = excluded.version, reason = excluded.reason;
+
+-- name: clear_unreadable
+-- A record that was read, or is gone, is not unreadable any more ($3: the run was complete).
+delete from unreadable r
+where r.tenant = $1 and r.source = $2
+  and not exists (select from bad b where b.id = r.id)
+  and (exists (select from staged s where s.id = r.id)
+       or exists (select from seen s where s.id = r.id and s.was_read)
+       or exists (select from gone g where g.id = r.id)
+       or ($3 and not exists (select from seen s where s.id = r.id)));
+
+-- name: unreadable
+select count(*)::int from unreadable where tenant = $1 and source = $2;
+
+-- name: source
+select * from source where tenant = $1 and name = $2;
+
+-- name: done
+-- The run is good: the cursor moves unless something is held.
+insert into source as s (tenant, name, cursor, rules, contacts, tried_at, read_at, full_at, changed_at, notes)
+values ($1, $2, $3::json, $4, $5, now(), now(), case when $6 then now() end, case when $7 then now() end, $8)
+on conflict (tenant, name) do update
+set cursor = excluded.cursor, rules = excluded.rules, contacts = excluded.contacts, tried_at = now(), read_at = now(),
+    full_at = coalesce(excluded.full_at, s.full_at), changed_at = coalesce(excluded.changed_at, s.changed_at),
+    notes = excluded.notes, error = '', failing_since = null, failures = 0, denied = false;
+
+-- name: failed
+-- The run changed nothing but this.
+insert into source as s (tenant, name, tried_at, error, failing_since, failures, denied)
+values ($1, $2, now(), $3, now(), 1, $4)
+on conflict (tenant, name) do update
+set tried_at = now(), error = excluded.error, failing_since = coalesce(s.failing_since, now()),
+    failures = s.failures + 1, denied = excluded.denied;
+
+-- name: log_run
+insert into run (tenant, source, started_at, seconds, "full", read, added, changed, removed, unchanged, refused, lost, held, error)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+on conflict do nothing;
+
+-- name: prune_runs
+delete from run
+where tenant = $1 and source = $2 and started_at < now() - interval '2 days'
+  and started_at < (select started_at from run where tenant = $1 and source = $2
+                    order by started_at desc offset 500 limit 1);
+
+-- name: touched
+select distinct number from touched limit $1;
+
+-- name: any_change
+select exists (select from change);

@@ -1,0 +1,98 @@
+"""Pages of records on their way into the database: what is unchanged is noted, the rest normalised and staged.
+
+The staging tables are temporary and belong to the run's own connection: a run that fails leaves nothing.
+Memory is bounded by a page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bridge import normalise, store
+from bridge.contact import Contact, Record, checksum, digest, dump, names_sum
+from bridge.sources import Page, Versions
+from bridge.store import Connection
+
+SQL = store.queries("staging")
+_STAGED = ("n", "id", "version", "digest", "checksum", "names", "named", "callable", "modified", "body")
+_NUMBER = ("n", "number", "kind", "company")
+
+
+class Staging:
+    """The staged pages of one run of (tenant, source). `read` counts what the source listed so far."""
+
+    def __init__(
+        self, session: Connection, tenant: str, source: str, *, region: str, internal_digits: int, rules: bytes
+    ) -> None:
+        self._session = session
+        self._key = (tenant, source)
+        self._region = region
+        self._digits = internal_digits
+        self._rules = rules
+        self._n = 0
+        self.read = 0
+        self.odd_numbers = 0
+
+    async def prepare(self) -> None:
+        """Make the staging tables, or empty them."""
+        await self._session.execute(SQL["stage"])
+
+    async def known(self, listed: Versions) -> set[str]:
+        """Of listed (id, version) pairs the ids that need no reading (`sources.Known`)."""
+        if not listed:
+            return set()
+        ids, versions = zip(*listed, strict=True)
+        rows = await self._session.fetch(SQL["known"], *self._key, ids, versions)
+        self.read += len(rows)
+        return {row["id"] for row in rows}
+
+    async def add(self, page: Page) -> None:
+        """Stage one page."""
+        if page.records:
+            await self._records(page.records)
+        if page.kept:
+            await self._session.copy("seen", ("id",), [(one,) for one in page.kept])
+        if page.removed:
+            rows = [(self._n + i, one) for i, one in enumerate(page.removed)]
+            self._n += len(rows)
+            await self._session.copy("gone", ("n", "id"), rows)
+        if page.unreadable:
+            self.read += len(page.unreadable)
+            await self._session.copy(
+                "bad", ("id", "version", "reason"), [(one.id, one.version, one.reason) for one in page.unreadable]
+            )
+
+    async def _records(self, records: Sequence[Record]) -> None:
+        self.read += len(records)
+        digests = [digest(record, self._rules) for record in records]
+        ids, versions = [record.id for record in records], [record.version for record in records]
+        same = {row["n"] - 1 for row in await self._session.fetch(SQL["same"], *self._key, ids, digests, versions)}
+        if len(same) == len(records):
+            return
+        staged, numbers = [], []
+        for i, record in enumerate(records):
+            if i in same:
+                continue
+            held = normalise.normalise(record, self._key[1], self._region, self._digits)
+            staged.append(self._row(record, held, digests[i]))
+            numbers.extend((self._n, one.key, one.kind, one.company) for one in held.numbers if one.key)
+            self._n += 1
+        await self._session.copy("staged", _STAGED, staged)
+        await self._session.copy("staged_number", _NUMBER, numbers)
+
+    def _row(self, record: Record, held: Contact, record_digest: bytes) -> tuple[object, ...]:
+        body = dump(held)
+        keyed = sum(1 for one in held.numbers if one.key)
+        self.odd_numbers += len(held.numbers) - keyed
+        return (
+            self._n,
+            record.id,
+            record.version,
+            record_digest,
+            checksum(body),
+            names_sum(held),
+            bool(held.name),
+            keyed,
+            record.modified,
+            body.decode(),
+        )

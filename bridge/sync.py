@@ -1,0 +1,261 @@
+"""One run of one source: read, stage, diff, judge, commit.
+
+A run commits all that it read together with its cursor, or it changes nothing. Unchanged records cost no write to a
+contact and no push. What a run would take away is counted before anything is written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import orjson
+
+from bridge import entries, errors, losses, store
+from bridge.contact import load
+from bridge.keys import Guard
+from bridge.sources import Page, Source, Versions
+from bridge.staging import Staging
+from bridge.store import Connection, Store
+
+SQL = store.queries("sync")
+CHANNEL = "bridge_numbers"
+_NAMED_NUMBERS = 5_000
+"""Changed numbers up to which a commit names each of them to the caches; beyond, it says that any may have changed."""
+_SHOWN_CHANGES = 1_000
+"""Changes that a dry run lists."""
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a run needs to know of its source.
+
+    `rules` stands for everything but the data that shapes its contacts; `sinks` maps each sink that takes from this
+    source to its sources, the best first.
+    """
+
+    tenant: str
+    source: str
+    region: str
+    rules: bytes
+    internal_digits: int = 5
+    guard: Guard = field(default_factory=Guard)
+    sinks: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one run did: counts of contacts, seconds of wall time. `would` lists a dry run's changes."""
+
+    source: str
+    read: int = 0
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    refused: int = 0
+    held: int = 0
+    seconds: float = 0.0
+    error: str = ""
+    full: bool = False
+    why_held: str = ""
+    notes: tuple[str, ...] = ()
+    would: tuple[Mapping[str, str], ...] = ()
+
+    def public(self) -> dict[str, Any]:
+        """The fields that `bridge sync --json` promises."""
+        names = ("source", "read", "added", "changed", "removed", "unchanged", "refused", "held", "seconds", "error")
+        return {name: getattr(self, name) for name in names}
+
+
+async def run(
+    db: Store, job: Job, source: Source, *, full: bool = False, dry: bool = False, progress: Progress | None = None
+) -> Report:
+    """Read a source and commit what changed; waits for a run of the same source that is under way.
+
+    Raises what the source raises (Denied, Unavailable) after noting it in the source's row; nothing else changed.
+    """
+    started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
+    try:
+        async with store.locked(db, "source", job.tenant, job.source) as session:
+            assert session is not None
+            report, lost = await _read_and_commit(session, job, source, full=full, dry=dry, progress=progress)
+            report = replace(report, seconds=round(time.monotonic() - clock, 3))
+            if not dry:
+                await _log(session, job, started, report, lost)
+            return report
+    except (errors.Denied, errors.Unavailable) as fault:
+        if not dry:
+            failure = Report(job.source, seconds=time.monotonic() - clock, error=str(fault), full=full)
+            with contextlib.suppress(errors.Unavailable):
+                denied = isinstance(fault, errors.Denied)
+                async with db.pooled() as connection:
+                    await connection.execute(SQL["failed"], job.tenant, job.source, str(fault), denied)
+                    await _log(connection, job, started, failure, 0)
+        raise
+
+
+async def _log(connection: Connection, job: Job, started: datetime.datetime, report: Report, lost: int) -> None:
+    counts = (report.read, report.added, report.changed, report.removed, report.unchanged, report.refused)
+    await connection.execute(
+        SQL["log_run"],
+        job.tenant,
+        job.source,
+        started,
+        report.seconds,
+        report.full,
+        *counts,
+        lost,
+        report.held,
+        report.error,
+    )
+    await connection.execute(SQL["prune_runs"], job.tenant, job.source)
+
+
+async def _read_and_commit(
+    session: Connection, job: Job, source: Source, *, full: bool, dry: bool, progress: Progress | None
+) -> tuple[Report, int]:
+    state = await session.row(SQL["source"], job.tenant, job.source)
+    afresh = full or state is None or bytes(state["rules"]) != job.rules
+    since = None if afresh or state["cursor"] is None else orjson.loads(state["cursor"])
+    staging = Staging(
+        session,
+        job.tenant,
+        job.source,
+        region=job.region,
+        internal_digits=job.internal_digits,
+        rules=job.rules,
+    )
+    await staging.prepare()
+    last, notes = await _read(source, since, staging, trust=not afresh, progress=progress)
+    report = Report(job.source, read=staging.read, full=last.complete, notes=tuple(notes))
+    return await _commit(session, job, report, last, staging.odd_numbers, dry=dry)
+
+
+async def _nothing_known(_listed: Versions) -> set[str]:
+    return set()
+
+
+async def _read(
+    source: Source, since: Any, staging: Staging, *, trust: bool, progress: Progress | None
+) -> tuple[Page, list[str]]:
+    """Stage every page; the last one, and the notes of all. One page is read while the one before is staged."""
+    last: Page | None = None
+    notes: list[str] = []
+    pages: AsyncIterator[Page] = source.read(since, staging.known if trust else _nothing_known)
+    under_way: asyncio.Task[None] | None = None
+    try:
+        async for page in pages:
+            if under_way:
+                await under_way
+            if last is not None and last.cursor is not None:
+                raise errors.Unavailable("the source went on after its last page")
+            last = page
+            notes.extend(page.notes)
+            if progress:
+                progress(staging.read)
+            under_way = asyncio.create_task(staging.add(page))
+            await asyncio.sleep(0)
+        if under_way:
+            await under_way
+    finally:
+        if under_way and not under_way.done():
+            under_way.cancel()
+            await asyncio.gather(under_way, return_exceptions=True)
+    if last is None or last.cursor is None:
+        raise errors.Unavailable("the source stopped before its last page")
+    return last, notes
+
+
+async def _commit(
+    session: Connection, job: Job, report: Report, last: Page, odd_numbers: int, *, dry: bool
+) -> tuple[Report, int]:
+    """Everything of the run in one transaction; the report, and the losses that it let through."""
+    key = (job.tenant, job.source)
+    await session.execute(SQL["analyze"])
+    async with session.transaction():
+        await session.execute(SQL["diff_staged"], *key)
+        await session.execute(SQL["diff_gone"], *key)
+        if last.complete:
+            await session.execute(SQL["diff_absent"], *key)
+        before = await session.value(SQL["holds"], *key)
+        tally = await session.row(SQL["tally"])
+        lately = await session.value(SQL["lost_lately"], *key)
+        after = before + tally["added"] - tally["removed"]
+        why = losses.judge(tally["losses"], lately, before, after, job.guard)
+        if dry:
+            report = replace(_counted(report, tally, after), why_held=why, held=tally["losses"] if why else 0)
+            return replace(report, would=await _would(session, job)), 0
+        lost = tally["losses"]
+        if why:
+            await session.execute(SQL["hold"], *key)
+            report, lost = replace(report, held=lost, why_held=why), 0
+            tally = await session.row(SQL["tally"])
+            after = before + tally["added"] - tally["removed"]
+        else:
+            await session.execute(SQL["end_hold"], *key)
+        await session.execute(SQL["note_unreadable"], *key)
+        await session.execute(SQL["clear_unreadable"], *key, last.complete)
+        await apply(session, job)
+        cursor = None if why else orjson.dumps(dict(last.cursor or {})).decode()
+        moved = bool(tally["added"] or tally["changed"] or tally["removed"])
+        notes = [*report.notes, *([f"held: {why}"] if why else [])]
+        if odd_numbers:
+            notes.append(f"{odd_numbers} numbers are kept as written and not pushed: they are no phone numbers")
+        await session.execute(SQL["done"], *key, cursor, job.rules, after, last.complete, moved, notes)
+        refused = await session.value(SQL["unreadable"], *key)
+    return replace(_counted(report, tally, after), refused=refused, notes=tuple(notes)), lost
+
+
+def _counted(report: Report, tally: Mapping[str, int], after: int) -> Report:
+    added, changed, removed = tally["added"], tally["changed"], tally["removed"]
+    return replace(report, added=added, changed=changed, removed=removed, unchanged=after - added - changed)
+
+
+async def apply(session: Connection, job: Job) -> None:
+    """Carry out the staged change: contacts, numbers, what the sinks should hold, and word to the caches.
+
+    One at a time within a tenant: who owns a number is decided in sight of all other sources' contacts.
+    """
+    key = (job.tenant, job.source)
+    if not await session.value(SQL["any_change"]):
+        return
+    await session.execute("select pg_advisory_xact_lock($1)", store.lock_key("commit", job.tenant))
+    await session.execute(SQL["touch_old"], job.tenant)
+    await session.execute(SQL["touch_new"])
+    await session.execute(SQL["forget_removed"], *key)
+    await session.execute(SQL["keep_removed"], job.tenant)
+    for step in ("drop_numbers", "remove", "mark", "change"):
+        await session.execute(SQL[step], job.tenant)
+    await session.execute(SQL["add"], *key)
+    await session.execute(SQL["add_numbers"], job.tenant)
+    for sink, sources in job.sinks.items():
+        await entries.settle_owners(session, job.tenant, sink, sources)
+    await _tell(session, job.tenant)
+
+
+async def _tell(session: Connection, tenant: str) -> None:
+    """Name the numbers that changed to every cache of answers, when and if this commits."""
+    rows = await session.fetch(SQL["touched"], _NAMED_NUMBERS + 1)
+    numbers = [row["number"] for row in rows]
+    if len(numbers) > _NAMED_NUMBERS:
+        await session.execute("select pg_notify($1, $2)", CHANNEL, orjson.dumps([tenant]).decode())
+        return
+    for start in range(0, len(numbers), 200):
+        payload = orjson.dumps([tenant, *numbers[start : start + 200]]).decode()
+        await session.execute("select pg_notify($1, $2)", CHANNEL, payload)
+
+
+async def _would(session: Connection, job: Job) -> tuple[Mapping[str, str], ...]:
+    rows = await session.fetch(SQL["would"], job.tenant, _SHOWN_CHANGES)
+    return tuple(
+        {"source": job.source, "change": row["fate"], "id": row["id"], "name": load(row["old"] or row["body"]).name}
+        for row in rows
+    )

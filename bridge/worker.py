@@ -1,0 +1,236 @@
+"""The working process: runs sources when they are due, drains sinks, and does the runs that commands ask for.
+
+It shares nothing with the answering process but the database. Whatever fails in one source or sink is that one's
+alone; the database gone, all of them wait for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import uvloop
+
+from bridge import asks, assembly, config, errors, log, pushes, store, sync
+from bridge.config import Config, Tenant
+from bridge.outbox import Outbox
+from bridge.sources import Source
+from bridge.store import Store
+
+_LOG = log.get()
+_AT_ONCE = 4
+"""Runs of sources at the same time."""
+_PROBE = (60.0, 900.0)
+"""Seconds between probes of a source that refuses our credentials: the first pause, and the longest."""
+_BEAT = 5.0
+
+
+class Unit:
+    """Everything that one configuration asks to be done, until it is cancelled."""
+
+    def __init__(self, db: Store, told: Config) -> None:
+        self._db = db
+        self._told = told
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._outboxes: list[Outbox] = []
+
+    async def run(self) -> None:
+        """Enrol the sources, then work for ever."""
+        await _outlast("enrol", lambda: assembly.enrol(self._db, self._told), once=True)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_outlast("ask.listen", lambda: asks.serve(self._db, self._told, self.wake)))
+            for tenant in self._told.tenants.values():
+                for name in tenant.sources:
+                    group.create_task(self._source(tenant, name))
+                for name, sink in tenant.sinks.items():
+                    if sink.contacts:
+                        group.create_task(self._sink(tenant, name))
+
+    def wake(self) -> None:
+        """Something may be due in the outboxes."""
+        for outbox in self._outboxes:
+            outbox.wake()
+
+    async def _sink(self, tenant: Tenant, name: str) -> None:
+        made = assembly.delivery(self._db, tenant, name)
+        self._outboxes.append(made.outbox)
+        try:
+            await _outlast("sink.drain", made.outbox.drain)
+        finally:
+            await made.sink.close()
+
+    async def _source(self, tenant: Tenant, name: str) -> None:
+        try:
+            source = assembly.source(tenant, name)
+        except errors.Unsupported as lack:
+            _LOG.error("source.unsupported", source=name, reason=str(lack))
+            return
+        job = assembly.job(tenant, name)
+        try:
+            while True:
+                wait, full = await self._due(tenant, name)
+                if wait > 0:
+                    await asyncio.sleep(min(wait, 60.0))
+                    continue
+                async with self._slots:
+                    await run_logged(self._db, job, source, full=full)
+                self.wake()
+        finally:
+            await source.close()
+
+    async def _due(self, tenant: Tenant, name: str) -> tuple[float, bool]:
+        """Seconds until this source is due, and whether in full."""
+        try:
+            state = await self._db.row(sync.SQL["source"], tenant.name, name)
+        except errors.Unavailable:
+            return 1.0, False
+        if state is None or state["tried_at"] is None:
+            return 0.0, True
+        table = tenant.sources[name]
+        now = datetime.now(UTC)
+        full = state["full_at"] is None or (now - state["full_at"]).total_seconds() >= table.full
+        return interval(table.every, state["failures"], denied=state["denied"]) - (
+            now - state["tried_at"]
+        ).total_seconds(), full
+
+
+def interval(every: float, failures: int, *, denied: bool) -> float:
+    """Seconds from one try of a source to the next.
+
+    A failed run is repeated sooner than `every`; refused credentials are tried once a minute, rising to fifteen.
+    """
+    if denied:
+        return min(_PROBE[1], _PROBE[0] * 2.0 ** min(max(failures - 1, 0), 10))
+    if failures:
+        return min(every, 5.0 * 2.0 ** min(failures - 1, 10))
+    return every
+
+
+async def run_logged(db: Store, job: sync.Job, source: Source, *, full: bool) -> sync.Report | None:
+    """One run whose outcome goes to the log; None where it failed."""
+    try:
+        report = await sync.run(db, job, source, full=full)
+    except errors.Denied as fault:
+        _LOG.error("run.denied", source=job.source, tenant=job.tenant, reason=str(fault))
+        return None
+    except errors.Unavailable as fault:
+        _LOG.warning("run.failed", source=job.source, tenant=job.tenant, reason=str(fault))
+        return None
+    counts = {k: v for k, v in report.public().items() if k not in ("source", "error") and (v or k == "seconds")}
+    _LOG.info("run.done", source=job.source, tenant=job.tenant, full=report.full, **counts)
+    if report.held:
+        _LOG.error("run.held", source=job.source, tenant=job.tenant, held=report.held, reason=report.why_held)
+    return report
+
+
+async def _outlast(what: str, work: Callable[[], Awaitable[object]], *, once: bool = False) -> None:
+    """Do it again after every loss of the database, with growing pauses, until it is done (`once`) or for ever."""
+    tries = 0
+    while True:
+        begun = time.monotonic()
+        try:
+            await work()
+            if once:
+                return
+        except errors.Unavailable as fault:
+            tries = 0 if time.monotonic() - begun > 60 else tries + 1
+            wait = pushes.pause(tries, 10.0)
+            _LOG.warning(f"{what}.interrupted", reason=str(fault), again_in=round(wait, 1))
+            await asyncio.sleep(wait)
+
+
+# The process
+
+
+async def main(path: Path, dsn: str, report: Callable[[str], None]) -> None:
+    """Work until SIGTERM; SIGHUP loads the configuration anew, and a bad one changes nothing."""
+    told: Config | None = config.load(path)
+    assert told is not None
+    log.setup(told.log)
+    log.hide(told.secrets)
+    db = Store(dsn, size=8, name="bridge worker")
+    signals: asyncio.Queue[int] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, signals.put_nowait, number)
+    await _outlast("migrate", lambda: store.migrate(db), once=True)
+    beat = asyncio.create_task(_beat(report))
+    report("ready")
+    try:
+        while told is not None:
+            working = asyncio.create_task(Unit(db, told).run())
+            told = await _until_told_otherwise(working, signals, path, told)
+            working.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await working
+    finally:
+        beat.cancel()
+        await db.close()
+
+
+async def _until_told_otherwise(
+    working: asyncio.Task[None], signals: asyncio.Queue[int], path: Path, told: Config
+) -> Config | None:
+    """The configuration to go on with, or None to end; raises what the work raises."""
+    while True:
+        heard = asyncio.ensure_future(signals.get())
+        await asyncio.wait({heard, working}, return_when=asyncio.FIRST_COMPLETED)
+        if not heard.done():
+            heard.cancel()
+            working.result()
+        if heard.result() != signal.SIGHUP:
+            return None
+        try:
+            fresh = config.load(path)
+            log.hide(fresh.secrets)
+            return fresh
+        except errors.ConfigError as problems:
+            _LOG.error("config.refused", problems=list(problems.problems), in_force=str(told.path))
+
+
+async def _beat(report: Callable[[str], None]) -> None:
+    while True:
+        report("beat")
+        await asyncio.sleep(_BEAT)
+
+
+def reporter() -> Callable[[str], None]:
+    """Writes lines to the pipe that the keeper gave us, if it gave one."""
+    fd = os.environ.get("BRIDGE_REPORT")
+    if not fd:
+        return lambda _line: None
+    number = int(fd)
+
+    def report(line: str) -> None:
+        with contextlib.suppress(OSError):
+            os.write(number, f"{line}\n".encode())
+
+    return report
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process when the keeper dies: what runs must be somebody's."""
+    ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM, 0, 0, 0)
+    if os.environ.get("BRIDGE_KEEPER") not in (None, str(os.getppid())):
+        raise SystemExit(1)
+
+
+def start() -> None:
+    """`python -m bridge.worker --config FILE`, as the keeper starts it."""
+    options = argparse.ArgumentParser()
+    options.add_argument("--config", type=Path, required=True)
+    die_with_parent()
+    os.nice(5)
+    uvloop.run(main(options.parse_args().config, os.environ["BRIDGE_DSN"], reporter()))
+
+
+if __name__ == "__main__":
+    start()

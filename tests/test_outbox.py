@@ -1,0 +1,245 @@
+"""Delivery to a strict Manager on a port, from a real database, with answers lost in every way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from listed import Listed, record
+
+from bridge import assembly, config, keys, outbox, sync
+from bridge.contact import RawNumber
+from bridge.demo.manager import Manager
+from bridge.store import Store
+
+ANN = record("1", "Ann Lee", "+352 621 111 111", company="Lee & Co")
+BOB = record("2", "Bob Ray", "+352 621 222 222")
+A, B, C = "352621111111", "352621222222", "352621333333"
+
+
+class Bench:
+    """A Manager, a source and the outbox between them."""
+
+    def __init__(self, db: Store, manager: Manager, url: str, **table: Any) -> None:
+        self.db = db
+        self.manager = manager
+        self.source = Listed()
+        self.table = keys.Ccm(
+            url=url, security_key="k", sources=("crm",), rate=10_000.0, **{"timeout": 1.0, **table}
+        )
+
+    @property
+    def tenant(self) -> config.Tenant:
+        source = keys.File(path="unused", region="LU")  # type: ignore[arg-type]
+        return config.Tenant("default", "LU", 5, {"crm": source}, {"pbx": self.table}, None, {}, None, None)
+
+    async def sync(self, *records: Any, deliver: bool = True, within: float = 20.0) -> None:
+        self.source.records = list(records)
+        job = replace(assembly.job(self.tenant, "crm"), guard=keys.Guard(floor=1000))
+        await sync.run(self.db, job, self.source)
+        if deliver:
+            await self.deliver(within)
+
+    async def deliver(self, within: float = 20.0) -> None:
+        """Drain until nothing waits."""
+        async with self.draining():
+            async with asyncio.timeout(within):
+                while await self.waiting():
+                    await asyncio.sleep(0.02)
+
+    @contextlib.asynccontextmanager
+    async def draining(self) -> AsyncIterator[None]:
+        made = assembly.delivery(self.db, self.tenant, "pbx")
+        task = asyncio.create_task(made.outbox.drain())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await made.sink.close()
+
+    async def waiting(self) -> int:
+        return int(await self.db.value(outbox.SQL["waiting"], "default", "pbx"))
+
+    def actions(self) -> list[str]:
+        return [call[0] for call in self.manager.calls]
+
+    def book(self) -> dict[str, tuple[str, str, str]]:
+        assert self.manager.duplicates() == []
+        return self.manager.book()
+
+
+@pytest.fixture
+async def bench(db: Store) -> AsyncIterator[Bench]:
+    manager = Manager(key="k")
+    async with manager.serve() as url:
+        yield Bench(db, manager, url)
+
+
+async def test_contacts_become_entries_and_unchanged_ones_cost_no_call(bench: Bench) -> None:
+    await bench.sync(ANN, BOB)
+    assert bench.book() == {A: ("Ann", "Lee", "Lee & Co"), B: ("Bob", "Ray", "")}
+    assert bench.actions() == ["addPhonebook", "addPhonebook"]
+    await bench.sync(ANN, BOB)
+    assert len(bench.manager.calls) == 2
+
+
+async def test_a_changed_name_is_an_update_and_a_removed_contact_a_delete(bench: Bench) -> None:
+    await bench.sync(ANN, BOB)
+    await bench.sync(replace(ANN, last_name="Low", display_name="Ann Low"))
+    assert bench.book() == {A: ("Ann", "Low", "Lee & Co")}
+    assert sorted(bench.actions()[2:]) == ["deletePhonebook", "updatePhonebook"]
+
+
+async def test_what_a_pbx_does_not_show_causes_no_call(bench: Bench) -> None:
+    await bench.sync(ANN)
+    await bench.sync(replace(ANN, emails=("ann@example.com",)))
+    assert len(bench.manager.calls) == 1
+
+
+async def test_a_number_that_changes_is_one_update(bench: Bench) -> None:
+    await bench.sync(ANN)
+    await bench.sync(replace(ANN, numbers=(RawNumber("+352 621 333 333", "work"),)))
+    assert bench.book() == {C: ("Ann", "Lee", "Lee & Co")}
+    assert bench.actions() == ["addPhonebook", "updatePhonebook"]
+    assert bench.manager.calls[1][1]["RegisteredPhoneNumber"] == A
+
+
+async def test_succession_is_an_update(bench: Bench) -> None:
+    await bench.sync(ANN, record("0", "Zoe Old", "+352 621 111 111"))
+    loser = "0" if bench.book()[A][0] == "Ann" else "1"
+    left = [one for one in (ANN, record("0", "Zoe Old", "+352 621 111 111")) if one.id == loser]
+    await bench.sync(*left)
+    assert bench.book()[A][0] == left[0].first_name
+    assert bench.actions() == ["addPhonebook", "updatePhonebook"]
+
+
+async def test_two_contacts_that_swap_numbers_cost_two_updates(bench: Bench) -> None:
+    await bench.sync(ANN, BOB)
+    await bench.sync(replace(ANN, numbers=BOB.numbers), replace(BOB, numbers=ANN.numbers))
+    assert bench.book() == {A: ("Bob", "Ray", ""), B: ("Ann", "Lee", "Lee & Co")}
+    assert bench.actions()[2:] == ["updatePhonebook", "updatePhonebook"]
+
+
+LOST = ["answer_lost_after_apply", "cut_before_apply", "status_500_html", "code_500", "garbage", "html_200"]
+
+
+@pytest.mark.parametrize("fault", [*LOST, "code_500_applied"])
+async def test_ccm_answer_lost_on_add(bench: Bench, fault: str) -> None:
+    bench.manager.faults.set(fault, times=1)
+    await bench.sync(ANN, BOB)
+    assert bench.book() == {A: ("Ann", "Lee", "Lee & Co"), B: ("Bob", "Ray", "")}
+
+
+@pytest.mark.parametrize("fault", LOST)
+async def test_ccm_answer_lost_on_a_number_change(bench: Bench, fault: str) -> None:
+    await bench.sync(ANN, BOB)
+    bench.manager.faults.set(fault, times=1)
+    await bench.sync(replace(ANN, numbers=(RawNumber("+352 621 333 333", "work"),)), BOB)
+    assert bench.book() == {C: ("Ann", "Lee", "Lee & Co"), B: ("Bob", "Ray", "")}
+
+
+@pytest.mark.parametrize("fault", LOST)
+async def test_ccm_answer_lost_on_delete(bench: Bench, fault: str) -> None:
+    await bench.sync(ANN, BOB)
+    bench.manager.faults.set(fault, times=1)
+    await bench.sync(BOB)
+    assert bench.book() == {B: ("Bob", "Ray", "")}
+
+
+async def test_ccm_hangs_while_others_go_on(bench: Bench) -> None:
+    bench.manager.faults.set("hang", times=1, seconds=1.5, applied=True)
+    await bench.sync(ANN, BOB)
+    assert bench.book() == {A: ("Ann", "Lee", "Lee & Co"), B: ("Bob", "Ray", "")}
+
+
+async def test_killed_while_sending(bench: Bench) -> None:
+    """What was marked as sent when the daemon died is asked for before it is added."""
+    for applied in (True, False):
+        one = record(f"k{applied}", "Kay Ill", f"+352 621 44{int(applied)} 444")
+        await bench.sync(ANN, one, deliver=False)
+        if applied:
+            await bench.deliver()
+        await bench.db.execute(
+            "update entry set state = 'sent', acked = null, sent_at = now() - interval '1 minute' "
+            "where number like '%44_444'"
+        )
+        await bench.deliver()
+        assert len(bench.book()) == 2
+
+
+async def test_an_invalid_record_is_refused_until_it_changes(bench: Bench) -> None:
+    odd = record("3", "Star Code", "*21#")
+    await bench.sync(ANN, odd)
+    rows = await bench.db.fetch("select number, code from entry where state = 'refused'")
+    assert [tuple(row) for row in rows] == [("*21#", "NUMBER_NOT_DIALABLE")]
+    assert list(bench.book()) == [A]
+    await bench.sync(ANN, record("3", "Star Code", "+352 621 333 333"))
+    assert sorted(bench.book()) == [A, C]
+
+
+async def test_a_contact_that_the_manager_refuses_is_not_sent_again(bench: Bench) -> None:
+    bench.manager.faults.set("phone_refused", times=0) if False else None
+    await bench.sync(record("1", "", "+352 621 111 111"))
+    rows = await bench.db.fetch("select code, reason from entry where state = 'refused'")
+    assert [row["code"] for row in rows] == ["NAME_MISSING"]
+    assert bench.manager.calls == [] or len(bench.manager.calls) == 0
+
+
+@pytest.mark.parametrize(("fault", "code"), [("key_invalid", "INVALID_AUTH_ID"), ("key_expired", "AUTH_ID_EXPIRED")])
+async def test_a_refused_key_stops_the_sink_and_is_shown(bench: Bench, fault: str, code: str) -> None:
+    bench.manager.faults.set(fault, chance=1.0)
+    await bench.sync(ANN, BOB, deliver=False)
+    async with bench.draining(), asyncio.timeout(5):
+        while not (state := await bench.db.row(outbox.SQL["state"], "default", "pbx")) or not state["denied"]:
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.7)
+    assert (state["denied"], state["waits"]) == (code, True)
+    assert len(bench.manager.calls) <= bench.table.concurrency
+    bench.manager.faults.clear()
+    await bench.db.execute(outbox.SQL["probe_now"], "default")
+    await bench.deliver()
+    assert sorted(bench.book()) == [A, B]
+    state = await bench.db.row(outbox.SQL["state"], "default", "pbx")
+    assert (state["denied"], state["error"]) == ("", "")
+
+
+async def test_nobody_listens_and_then_somebody_does(db: Store) -> None:
+    manager = Manager(key="k")
+    async with manager.serve() as url:
+        pass
+    bench = Bench(db, manager, url)
+    port = int(url.rsplit(":", 1)[1].split("/")[0])
+    await bench.sync(ANN, BOB, deliver=False)
+    async with bench.draining():
+        await asyncio.sleep(0.5)
+        assert await bench.waiting() == 2
+        async with manager.serve(port=port), asyncio.timeout(20):
+            while await bench.waiting():
+                await asyncio.sleep(0.05)
+    assert sorted(bench.book()) == [A, B]
+
+
+async def test_another_spelling_renames_what_the_manager_holds(bench: Bench) -> None:
+    await bench.sync(ANN)
+    bench.table = bench.table.model_copy(update={"numbers": "zeros"})
+    await bench.db.execute("update entry set state = 'due', due_at = now()")
+    await bench.deliver()
+    assert bench.book() == {f"00{A}": ("Ann", "Lee", "Lee & Co")}
+
+
+async def test_a_storm_of_faults_ends_exactly_right(bench: Bench) -> None:
+    for fault in ("answer_lost_after_apply", "cut_before_apply", "status_500_html", "garbage", "padded_codes"):
+        bench.manager.faults.set(fault, chance=0.1)
+    people = [record(str(n), f"Person N{n}", f"+352 621 {100000 + n}") for n in range(60)]
+    await bench.sync(*people, within=60)
+    await bench.sync(*people[10:], within=60)
+    changed = [replace(one, numbers=(RawNumber(f"+352 621 2{i:05}", "work"),)) for i, one in enumerate(people[10:])]
+    await bench.sync(*changed, within=60)
+    assert bench.book() == {
+        f"3526212{i:05}": ("Person", f"N{i + 10}", "") for i in range(50)
+    }
