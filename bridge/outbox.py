@@ -290,6 +290,8 @@ class Outbox:
             if not begun:
                 await self._back(connection, task, 0.0, "")
             state = await connection.row(SQL["state"], *self._key)
+            if state and state["denied"] and state["waits"]:
+                return  # several were under way: one word of it is enough
             probes = (state["probes"] if state else 0) + 1
             wait = min(_PROBE[1], _PROBE[0] * 2 ** (probes - 1))
             _LOG.error("sink.denied", sink=self._key[1], code=fault.code, reason=str(fault), probe_in=wait)

@@ -22,7 +22,7 @@ from bridge import errors
 VERSION = 1
 """The schema's version: the number of the last migration."""
 
-_LOST = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+_LOST = (asyncpg.PostgresConnectionError, asyncpg.InternalClientError, OSError, TimeoutError)
 _LATER = (
     asyncpg.exceptions.OperatorInterventionError,  # shutdown, crash recovery, cancelled
     asyncpg.exceptions.InsufficientResourcesError,  # disk full, too many connections
@@ -57,6 +57,11 @@ def _faults() -> Any:
     try:
         yield
     except (*_LOST, *_LATER) as fault:
+        raise _unavailable(fault) from fault
+    except asyncpg.InterfaceError as fault:
+        # The driver says so of a connection that was lost, and of a mistake of ours, which is not to be waited out.
+        if "clos" not in str(fault):
+            raise
         raise _unavailable(fault) from fault
 
 
@@ -129,7 +134,7 @@ class Connection:
         try:
             yield
         except BaseException:
-            with contextlib.suppress(*_LOST, *_LATER):
+            with contextlib.suppress(*_LOST, *_LATER, asyncpg.InterfaceError):
                 await transaction.rollback()
             raise
         with _faults():
@@ -168,7 +173,7 @@ class Store:
         """Close a connection made by `connect`; a dead one does no harm."""
         try:
             await connection.raw.close(timeout=2)
-        except (*_LOST, *_LATER):
+        except (*_LOST, *_LATER, asyncpg.InterfaceError):
             connection.raw.terminate()
 
     @contextlib.asynccontextmanager
@@ -203,7 +208,7 @@ class Store:
         try:
             yield Connection(raw)
         finally:
-            with contextlib.suppress(*_LOST, *_LATER):
+            with contextlib.suppress(*_LOST, *_LATER, asyncpg.InterfaceError):
                 await pool.release(raw)
 
     async def fetch(self, sql: str, *args: Any) -> list[Any]:
@@ -227,7 +232,7 @@ class Store:
             pool, self._pool = self._pool, None
             try:
                 await asyncio.wait_for(pool.close(), 3)
-            except (*_LOST, *_LATER):
+            except (*_LOST, *_LATER, asyncpg.InterfaceError):
                 pool.terminate()
 
 

@@ -25,7 +25,7 @@ def read(text: str, base: yarl.URL | None = None) -> yarl.URL:
         if url.scheme in ("http", "https") and url.host:
             return yarl.URL.build(
                 scheme=url.scheme,
-                host=url.host.lower(),
+                host=f"[{url.host}]" if ":" in url.host else url.host.lower(),
                 port=url.explicit_port,
                 path=url.raw_path,
                 query_string=url.raw_query_string,

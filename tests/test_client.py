@@ -106,6 +106,18 @@ async def test_references_are_resolved_and_their_escapes_kept() -> None:
         assert answer.url == f"{here.url}/a/b/c%2fd%7e%20%C3%A4(1)'?x=%20y"
 
 
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        ("http://[::1]:80/x%2f?a=b", "http://[::1]/x%2f?a=b"),
+        ("HTTPS://DAV.Example.com", "https://dav.example.com/"),
+        ("https://user:password@example.com:8443/x#part", "https://example.com:8443/x"),
+    ],
+)
+def test_an_address_is_read_without_a_login_in_it(text: str, want: str) -> None:
+    assert str(urls.read(text)) == want
+
+
 async def test_statuses_become_values_and_errors() -> None:
     for status, want in (
         (401, errors.Denied),

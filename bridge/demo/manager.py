@@ -97,6 +97,10 @@ class Manager:
         """Every contact entry held, each as it was sent."""
         return [dict(row) for rows in self._entries.values() for row in rows]
 
+    def forget(self, number: str) -> None:
+        """Lose the entries of a number, as somebody at the Manager's own screen would."""
+        self._entries.pop(number, None)
+
     def book(self) -> dict[str, tuple[str, str, str]]:
         """First name, last name and company by number; of duplicates, the first."""
         return {

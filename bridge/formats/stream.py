@@ -20,8 +20,8 @@ _HEAD = 4096
 _CHUNK = 1 << 18
 _UTF8_BOM = b"\xef\xbb\xbf"
 _UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
-_CONTROLS_TO_BLANKS = bytes(c if c >= 32 or c in b"\t\n\r" else 32 for c in range(256))
-_UNPRINTABLE = re.compile(r" *[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff][\x00-\x20\x7f\ud800-\udfff\ufffe\uffff]*")
+_CONTROLS_TO_BLANKS = bytes(c if (c >= 32 and c != 127) or c in b"\t\n\r" else 32 for c in range(256))
+_UNPRINTABLE = re.compile(r" *[\x00-\x1f\x7f\ud800-\udfff][\x00-\x20\x7f\ud800-\udfff]*")
 _HTML = re.compile(rb"(?i)(?:<\?xml[^>]*>|<!--.*?-->|\s)*<(?:!doctype\s+html|html|head|body)\b", re.DOTALL)
 _CARD = re.compile(rb"(?im)^[ \t]*BEGIN:V(?:CARD|LIST)\b")
 _NUMBER_NAME = re.compile(r"\s*[+(*#\d][^:,;\"]*:")
@@ -48,7 +48,7 @@ def open(chunks: Iterable[bytes]) -> tuple[bytes, Iterator[bytes]]:
     head = _content(start)[:_HEAD]
     if not head and len(start) > MAX_ITEM:
         raise errors.Unavailable(f"this begins with more than {MAX_ITEM >> 20} MB of nothing: it is no phone book")
-    if b"\0" in head or head.startswith((b"PK\x03\x04", b"\x1f\x8b")):
+    if head.count(0) * 20 > len(head) or head.startswith((b"PK\x03\x04", b"\x1f\x8b")):
         raise errors.Unavailable("this is a binary file (an archive or a workbook?), not a phone book as text")
     if _HTML.match(head):
         raise errors.Unavailable("this is an HTML page (a login or an error?), not a phone book")

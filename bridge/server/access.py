@@ -7,7 +7,7 @@ from typing import Any
 
 from bridge import log
 
-MOST = 50
+MOST = 20
 """Events in a second. More than so many calls a second nobody reads, and writing them would slow the answers."""
 _LOG = log.get()
 
@@ -20,13 +20,8 @@ class Access:
         self._written = 0
         self._left_out = 0
 
-    def note(self, event: str, **fields: Any) -> None:
-        """Write the event, or count it."""
-        if not self.quiet():
-            _LOG.info(event, **fields)
-
-    def quiet(self) -> bool:
-        """Whether this second has had its events; counts what is asked for."""
+    def due(self) -> bool:
+        """Whether the next event is to be written; one that is not is counted."""
         second = int(time.monotonic())
         if second != self._second:
             if self._left_out:
@@ -34,9 +29,13 @@ class Access:
             self._second, self._written, self._left_out = second, 0, 0
         if self._written >= MOST:
             self._left_out += 1
-            return True
+            return False
         self._written += 1
-        return False
+        return True
+
+    def write(self, event: str, **fields: Any) -> None:
+        """One event that was due."""
+        _LOG.info(event, **fields)
 
 
 def masked(number: str) -> str:

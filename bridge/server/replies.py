@@ -8,11 +8,12 @@ from typing import Any
 
 import orjson
 from aiohttp import web
+from multidict import CIMultiDict
 
 from bridge import errors
 
 JSON = "application/json; charset=utf-8"
-_HEADERS = (("Content-Type", JSON), ("Cache-Control", "no-store"), ("Server", "bridge"))
+_HEADERS = CIMultiDict({"Content-Type": JSON, "Cache-Control": "no-store", "Server": "bridge"})
 
 
 class Refusal(Exception):
@@ -36,7 +37,7 @@ def body(raw: bytes) -> web.Response:
 
 def json(status: int, document: Any, headers: Mapping[str, str] | None = None) -> web.Response:
     """A JSON document with any status."""
-    return web.Response(status=status, body=orjson.dumps(document), headers=[*_HEADERS, *(headers or {}).items()])
+    return web.Response(status=status, body=orjson.dumps(document), headers={**_HEADERS, **(headers or {})})
 
 
 def error(status: int, reason: str, *, close: bool = False, after: float | None = None) -> web.Response:

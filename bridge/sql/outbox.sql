@@ -109,7 +109,7 @@ set error = excluded.error, failing_since = coalesce(s.failing_since, now()), de
 select denied, probes, due_at, error, coalesce(due_at > now(), false) as waits from sink where tenant = $1 and name = $2;
 
 -- name: probe_now
-update sink set due_at = null where tenant = $1 and ($2 = '' or name = $2);
+update sink set due_at = null where tenant = $1;
 
 -- name: refusals
 select e.sink, e.number, e.code, e.reason, e.since, c.body, e.acked from entry e

@@ -62,7 +62,11 @@ async def fill(dsn: str, numbers: int) -> None:
 def serving(*command: str, env: dict[str, str] | None = None, ready: str = "ready") -> Iterator[None]:
     """A server in a process of its own, for the block."""
     with subprocess.Popen(
-        [sys.executable, *command], stdout=subprocess.PIPE, env={**os.environ, **(env or {})}, text=True
+        [sys.executable, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **(env or {})},
+        text=True,
     ) as process:
         assert process.stdout
         assert any(line.strip() == ready for line in process.stdout), "the server did not start"

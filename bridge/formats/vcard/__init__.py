@@ -46,6 +46,8 @@ def read(chunks: Iterable[bytes]) -> Iterator[Record | Unreadable]:
             yield found
     if not place and not reader.lists:
         raise errors.Unavailable("there is no vCard in it: none begins with BEGIN:VCARD")
+    if junk:
+        raise errors.Unavailable("behind the last vCard there is other text, an error perhaps: cards may be missing")
 
 
 def read_one(data: bytes, id: str, version: str = "") -> Record | None:
@@ -97,7 +99,8 @@ def _cards(chunks: Iterable[bytes], reader: Lines) -> Iterator[Properties | None
             held, size = [], 0
     if size:
         yield from reader.feed(b"".join(held))
-    for _ in reader.finish():
+    yield from (rest for rest in reader.finish() if rest is None)
+    if not reader.idle:
         raise errors.Unavailable("the vCards end inside a card: the rest is missing")
 
 

@@ -48,6 +48,7 @@ _ENCODINGS = frozenset(("QUOTED-PRINTABLE", "BASE64", "8BIT", "7BIT"))
 _PARAMETER = re.compile(r';((?:[^;"]|"[^"]*+"?)*+)')
 _HEAD = re.compile(r'((?:[^":]|"[^"]*+")*+):(.*)', re.DOTALL)
 _NAME = re.compile(rb"\s*(?:[A-Za-z0-9_-]+\.)?([A-Za-z0-9-]+)\s*[;:]")
+_BOUND = re.compile(rb"(?:BEGIN|END)[ \t]*:[ \t]*[\w-]+[ \t]*", re.IGNORECASE)
 _CARETS = {"^n": "\n", "^'": '"', "^^": "^"}
 _CHARSET = re.compile(r"utf-8|ascii|iso8859-\d+|cp\d+|koi8-[ru]|mac-roman|gb\w+|big5|shift_jis|euc_\w+")
 
@@ -91,7 +92,7 @@ class Properties:
     def add(self, head: Head, value: str) -> None:
         """Take one more; of what a card has once, the first that says anything counts."""
         if head.sort == "single":
-            if value and head.name not in self.single:
+            if head.name not in self.single and value.strip():
                 self.single[head.name] = value
         elif head.sort == "tel":
             self.tels.append((head, value))
@@ -119,7 +120,7 @@ def quick(text: str) -> Properties | None:
             return None
         # What `add` does, here for the most frequent: the call would cost as much as all the rest.
         if head.sort == "single":
-            if value and head.name not in single:
+            if head.name not in single and value.strip():
                 single[head.name] = value
         elif head.sort == "tel":
             tel((head, value))
@@ -203,13 +204,17 @@ class Lines:
 
     @property
     def idle(self) -> bool:
-        """Whether it stands between two cards."""
+        """Whether nothing is begun: it stands between two cards."""
         return self._found is None and self._line is None and not self._other
 
     def feed(self, data: bytes) -> Iterator[Properties | None]:
         """Each card that ends in these lines; None for text outside of cards."""
         for line in data.removesuffix(b"\n").split(b"\n"):
-            if self._line is not None and self._quoted and self._line.endswith(b"=") and line[:4].upper() != b"END:":
+            if _BOUND.fullmatch(line):
+                yield from self._flush()
+                self._keep, self._line = True, bytearray(line)
+                yield from self._flush()
+            elif self._line is not None and self._quoted and self._line.endswith(b"="):
                 del self._line[-1:]
                 self._extend(line)
             elif self._line is not None and self._quoted and line.strip() and b":" not in line:
@@ -219,15 +224,12 @@ class Lines:
             else:
                 yield from self._flush()
                 self._begin(line)
-        if self._line is not None and self._line[:4].upper() == b"END:":
-            yield from self._flush()
 
     def finish(self) -> Iterator[Properties | None]:
-        """The card that was never ended, if there is one."""
+        """What comes of the last line, and the card that was never ended, if there is one."""
         yield from self._flush()
         if self._found is not None:
-            found, self._found = self._found, None
-            yield found
+            yield self._found
 
     def _begin(self, line: bytes) -> None:
         if not line.strip():
@@ -264,17 +266,14 @@ class Lines:
 
     def _nest(self, name: str, what: str) -> Iterator[Properties | None]:
         """Into a card or out of one; a card in a card is the AGENT of the outer one where that has just said so."""
-        if self._other:
-            if name == "END" and what == self._other:
-                self._other = ""
+        if self._other and (name, what) != ("BEGIN", "VCARD"):
+            self._other = "" if name == "END" and what == self._other else self._other
         elif what != "VCARD":
             if self._found is None and name == "BEGIN":
                 self.lists, self._other = True, what
         elif self._found is None:
             if name == "BEGIN":
-                self._found, self._depth, self._agent = Properties(), 0, False
-            else:
-                yield None
+                self._found, self._depth, self._agent, self._other = Properties(), 0, False, ""
         elif name == "BEGIN" and (self._agent or self._depth):
             self._depth, self._agent = self._depth + 1, False
         elif self._depth:
