@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from bridge import errors, log, numbers, questions, store, sync
+from bridge import errors, log, numbers, questions, store
 from bridge.answers import Answers
 from bridge.config import Tenant
 from bridge.contact import Contact
@@ -137,7 +137,7 @@ class Lookups:
                     ended = asyncio.Event()
                     connection.at_end(ended.set)
                     async with asyncio.timeout(DEADLINE):
-                        await connection.listen(sync.CHANNEL, self._heard)
+                        await connection.listen(store.CHANNEL, self._heard)
                     self._answers.clear()
                     self._answers.live = True
                     while not ended.is_set():

@@ -56,8 +56,10 @@ def read(raw: Mapping[str, Any]) -> Row:
         "number", "state", "contact", "kind", "names", "body", "acked_contact", "acked_kind", "moved_from", "tries",
         "misses",
     )  # fmt: skip
-    entries = {name: Entry(**orjson.loads(raw[name])) if raw[name] else None for name in ("acked", "sent")}
-    return Row(**{name: raw[name] for name in plain}, **entries)
+    values: dict[str, Any] = {name: raw[name] for name in plain}
+    for name in ("acked", "sent"):
+        values[name] = Entry(**orjson.loads(raw[name])) if raw[name] else None
+    return Row(**values)
 
 
 def plan(row: Row, entry: Entry | None, partner: Row | None) -> tuple[Push, ...]:

@@ -69,7 +69,8 @@ class Staging:
         same = {row["n"] - 1 for row in await self._session.fetch(SQL["same"], *self._key, ids, digests, versions)}
         if len(same) == len(records):
             return
-        staged, numbers = [], []
+        staged: list[tuple[object, ...]] = []
+        numbers: list[tuple[object, ...]] = []
         for i, record in enumerate(records):
             if i in same:
                 continue

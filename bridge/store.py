@@ -22,6 +22,9 @@ from bridge import errors
 VERSION = 1
 """The schema's version: the number of the last migration."""
 
+CHANNEL = "bridge_numbers"
+"""Where a commit names the numbers whose answers change: JSON `[tenant, number, …]`; `[tenant]` alone: any of them."""
+
 _LOST = (asyncpg.PostgresConnectionError, asyncpg.InternalClientError, OSError, TimeoutError)
 _LATER = (
     asyncpg.exceptions.OperatorInterventionError,  # shutdown, crash recovery, cancelled

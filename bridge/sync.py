@@ -24,7 +24,6 @@ from bridge.staging import Staging
 from bridge.store import Connection, Store
 
 SQL = store.queries("sync")
-CHANNEL = "bridge_numbers"
 _NAMED_NUMBERS = 5_000
 """Changed numbers up to which a commit names each of them to the caches; beyond, it says that any may have changed."""
 _SHOWN_CHANGES = 1_000
@@ -246,11 +245,11 @@ async def _tell(session: Connection, tenant: str) -> None:
     rows = await session.fetch(SQL["touched"], _NAMED_NUMBERS + 1)
     numbers = [row["number"] for row in rows]
     if len(numbers) > _NAMED_NUMBERS:
-        await session.execute("select pg_notify($1, $2)", CHANNEL, orjson.dumps([tenant]).decode())
+        await session.execute("select pg_notify($1, $2)", store.CHANNEL, orjson.dumps([tenant]).decode())
         return
     for start in range(0, len(numbers), 200):
         payload = orjson.dumps([tenant, *numbers[start : start + 200]]).decode()
-        await session.execute("select pg_notify($1, $2)", CHANNEL, payload)
+        await session.execute("select pg_notify($1, $2)", store.CHANNEL, payload)
 
 
 async def _would(session: Connection, job: Job) -> tuple[Mapping[str, str], ...]:

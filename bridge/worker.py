@@ -31,6 +31,8 @@ _AT_ONCE = 4
 _PROBE = (60.0, 900.0)
 """Seconds between probes of a source that refuses our credentials: the first pause, and the longest."""
 _BEAT = 5.0
+_GIVE_UP = 78
+"""The exit code for what no restart mends, such as a database newer than this program (EX_CONFIG)."""
 
 
 class Unit:
@@ -125,7 +127,8 @@ async def run_logged(db: Store, job: sync.Job, source: Source, *, full: bool) ->
         _LOG.warning("run.failed", source=job.source, tenant=job.tenant, reason=str(fault))
         return None
     counts = {k: v for k, v in report.public().items() if k not in ("source", "error") and (v or k == "seconds")}
-    _LOG.info("run.done", source=job.source, tenant=job.tenant, full=report.full, **counts)
+    quiet = report.unchanged and not report.full and not (report.added or report.changed or report.removed)
+    (_LOG.debug if quiet else _LOG.info)("run.done", source=job.source, tenant=job.tenant, full=report.full, **counts)
     if report.held:
         _LOG.error("run.held", source=job.source, tenant=job.tenant, held=report.held, reason=report.why_held)
     return report
@@ -161,8 +164,8 @@ async def main(path: Path, dsn: str, report: Callable[[str], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, signals.put_nowait, number)
-    await _outlast("migrate", lambda: store.migrate(db), once=True)
     beat = asyncio.create_task(_beat(report))
+    await _outlast("migrate", lambda: store.migrate(db), once=True)
     report("ready")
     try:
         while told is not None:
@@ -229,7 +232,11 @@ def start() -> None:
     options.add_argument("--config", type=Path, required=True)
     die_with_parent()
     os.nice(5)
-    uvloop.run(main(options.parse_args().config, os.environ["BRIDGE_DSN"], reporter()))
+    try:
+        uvloop.run(main(options.parse_args().config, os.environ["BRIDGE_DSN"], reporter()))
+    except errors.Unsupported as lack:
+        _LOG.error("worker.failed", reason=str(lack))
+        raise SystemExit(_GIVE_UP) from None
 
 
 if __name__ == "__main__":

@@ -28,9 +28,7 @@ class Bench:
         self.db = db
         self.manager = manager
         self.source = Listed()
-        self.table = keys.Ccm(
-            url=url, security_key="k", sources=("crm",), rate=10_000.0, **{"timeout": 1.0, **table}
-        )
+        self.table = keys.Ccm(url=url, security_key="k", sources=("crm",), rate=10_000.0, **{"timeout": 1.0, **table})
 
     @property
     def tenant(self) -> config.Tenant:
@@ -239,6 +237,4 @@ async def test_a_storm_of_faults_ends_exactly_right(bench: Bench) -> None:
     await bench.sync(*people[10:], within=60)
     changed = [replace(one, numbers=(RawNumber(f"+352 621 2{i:05}", "work"),)) for i, one in enumerate(people[10:])]
     await bench.sync(*changed, within=60)
-    assert bench.book() == {
-        f"3526212{i:05}": ("Person", f"N{i + 10}", "") for i in range(50)
-    }
+    assert bench.book() == {f"3526212{i:05}": ("Person", f"N{i + 10}", "") for i in range(50)}

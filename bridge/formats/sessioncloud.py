@@ -63,16 +63,15 @@ class _Objects:
     """The elements of the one list in a JSON text, as written; nothing but the current one is held."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks = iter(chunks)
+        self._head, self._chunks = stream.peek(iter(chunks), 1)
         self._text = b""
         self._start = 0
         self._at = 0
 
     def __iter__(self) -> Iterator[bytes]:
-        opened = self._bracket()
-        if self._passed()[:-1].strip() or opened not in (b"[", b"{"):
+        if self._head.lstrip()[:1] not in (b"[", b"{"):
             raise errors.Unavailable("this is not JSON: it begins with neither [ nor {")
-        yield from self._elements() if opened == b"[" else self._wrapped()
+        yield from self._elements() if self._bracket() == b"[" else self._wrapped()
         self._start = self._at
         while not self._text[self._at :].strip():
             self._start = self._at = len(self._text)

@@ -132,9 +132,9 @@ async def _asked(request: web.BaseRequest) -> str:
 
 def _in_body(raw: bytes) -> str:
     document = _parsed(raw.removeprefix(b"\xef\xbb\xbf"))
-    match document:
-        case {"inputs": {"phoneNumber": str(found)}}:
-            return found
+    usual = document.get("inputs")
+    if type(usual) is dict and type(found := usual.get("phoneNumber")) is str:
+        return found
     inputs = _member(document, "inputs")
     if isinstance(inputs, str):
         inputs = _parsed(inputs)

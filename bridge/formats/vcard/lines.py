@@ -269,8 +269,10 @@ class Lines:
         if self._other and (name, what) != ("BEGIN", "VCARD"):
             self._other = "" if name == "END" and what == self._other else self._other
         elif what != "VCARD":
-            if self._found is None and name == "BEGIN":
+            if self._found is None and name == "BEGIN" and what:
                 self.lists, self._other = True, what
+            elif self._found is None:
+                yield None
         elif self._found is None:
             if name == "BEGIN":
                 self._found, self._depth, self._agent, self._other = Properties(), 0, False, ""

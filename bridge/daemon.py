@@ -1,0 +1,227 @@
+"""`bridge run`: the keeper of two processes, one that answers (`bridge.answer`) and one that works (`bridge.worker`).
+
+Either may die and is started again while the other goes on. The keeper holds what outlives them: the listening
+sockets, so that no connection is refused meanwhile, and the embedded database. It imports little, for it only waits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bridge import embedded, errors, log, systemd
+
+_LOG = log.get()
+_SILENT = 30.0
+"""Seconds without a sign of life after which a process is taken for frozen."""
+_STOP_WITHIN = 7.0
+_STEADY = 30.0
+"""Seconds that a process must live for its next start to be immediate."""
+GIVE_UP = 78
+"""A process's exit code for what no restart mends (EX_CONFIG)."""
+
+
+class Child:
+    """One of the two processes: started, watched, started again."""
+
+    def __init__(self, module: str, options: Sequence[str], env: dict[str, str], pass_fds: Sequence[int]) -> None:
+        self.name = module.rpartition(".")[2]
+        self._command = [sys.executable, "-m", module, *options]
+        self._env = env
+        self._fds = tuple(pass_fds)
+        self._process: asyncio.subprocess.Process | None = None
+        self._heard = 0.0
+        self.ready = asyncio.Event()
+        self.status = ""
+
+    async def keep(self) -> int:
+        """Run it until it says that no restart would help; its exit code then."""
+        tries = 0
+        while True:
+            begun = time.monotonic()
+            code = await self._once()
+            self.ready.clear()
+            if code == GIVE_UP:
+                return code
+            tries = 0 if time.monotonic() - begun > _STEADY else tries + 1
+            wait = 0.0 if tries < 2 else min(30.0, 0.5 * 2.0 ** (tries - 2))
+            _LOG.error("process.died", process=self.name, code=code, again_in=wait)
+            await asyncio.sleep(wait)
+
+    async def _once(self) -> int:
+        reading, writing = os.pipe()
+        env = {**self._env, "BRIDGE_REPORT": str(writing), "BRIDGE_KEEPER": str(os.getpid())}
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command, env=env, pass_fds=(*self._fds, writing), stdin=asyncio.subprocess.DEVNULL
+            )
+        finally:
+            os.close(writing)
+        self._heard = time.monotonic()
+        listening = asyncio.create_task(self._listen(reading))
+        watching = asyncio.create_task(self._watch(self._process))
+        try:
+            return await self._process.wait()
+        finally:
+            listening.cancel()
+            watching.cancel()
+
+    async def _listen(self, reading: int) -> None:
+        """Hear what it reports: `ready`, `beat`, `status TEXT`."""
+        stream = asyncio.StreamReader()
+        loop = asyncio.get_running_loop()
+        pipe = os.fdopen(reading, "rb", buffering=0)
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), pipe)
+        try:
+            while line := (await stream.readline()).decode().strip():
+                self._heard = time.monotonic()
+                if line == "ready":
+                    self.ready.set()
+                elif line.startswith("status "):
+                    self.status = line.removeprefix("status ")
+        finally:
+            transport.close()
+
+    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+        while (left := self._heard + _SILENT - time.monotonic()) > 0:  # noqa: ASYNC110 - silence is no event
+            await asyncio.sleep(left)
+        _LOG.error("process.frozen", process=self.name, silent=round(time.monotonic() - self._heard))
+        self.signal(signal.SIGKILL)
+
+    def well(self) -> bool:
+        """Whether it gave a sign of life lately."""
+        return time.monotonic() - self._heard < _SILENT
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, if it lives."""
+        if self._process and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+    async def stop(self, within: float) -> None:
+        """SIGTERM, and SIGKILL when it has not ended by then."""
+        if not self._process:
+            return
+        self.signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(self._process.wait(), within)
+        except TimeoutError:
+            _LOG.error("process.late", process=self.name)
+            self.signal(signal.SIGKILL)
+            await self._process.wait()
+
+
+def bind(places: Sequence[str]) -> list[socket.socket]:
+    """Listening sockets for `host:port` places; Unavailable where one is taken or not ours."""
+    made = []
+    for place in places:
+        host, _, port = place.rpartition(":")
+        host = host.strip("[]")
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            one = socket.create_server((host, int(port)), family=family, backlog=1024)
+        except OSError as fault:
+            raise errors.Unavailable(f"cannot listen on {place}: {fault.strerror or fault}") from fault
+        one.set_inheritable(True)
+        made.append(one)
+    return made
+
+
+async def keep(config: Path, state_dir: Path, database: str, http: Sequence[str], admin: Sequence[str]) -> int:
+    """Keep both processes until SIGTERM; the exit code."""
+    told: asyncio.Queue[int] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, told.put_nowait, number)
+    sockets = {"http": bind(http), "admin": bind(admin)}
+    systemd.notify("STATUS=starting the database")
+    server = await embedded.open(state_dir) if database == "embedded" else None
+    try:
+        fds = {name: [one.fileno() for one in made] for name, made in sockets.items()}
+        dsn = server.dsn if server else database
+        env = {**os.environ, "BRIDGE_DSN": dsn, "BRIDGE_SOCKETS": json.dumps(fds)}
+        options = ["--config", str(config)]
+        answer = Child("bridge.answer", options, env, [fd for made in fds.values() for fd in made])
+        worker = Child("bridge.worker", options, env, ())
+        return await _until_told(answer, worker, told)
+    finally:
+        if server:
+            await server.close()
+
+
+async def _until_told(answer: Child, worker: Child, told: asyncio.Queue[int]) -> int:
+    keeping = [asyncio.create_task(one.keep()) for one in (answer, worker)]
+    notifying = asyncio.create_task(_notify(answer, worker))
+    try:
+        while True:
+            heard = asyncio.ensure_future(told.get())
+            await asyncio.wait({heard, *keeping}, return_when=asyncio.FIRST_COMPLETED)
+            if not heard.done():
+                heard.cancel()
+                return 1
+            if heard.result() != signal.SIGHUP:
+                return 0
+            systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            for one in (answer, worker):
+                one.signal(signal.SIGHUP)
+            systemd.notify("READY=1")
+    finally:
+        systemd.notify("STOPPING=1")
+        _LOG.info("daemon.stopping")
+        notifying.cancel()
+        for task in keeping:
+            task.cancel()
+        await asyncio.gather(*keeping, notifying, return_exceptions=True)
+        await asyncio.gather(*(one.stop(_STOP_WITHIN) for one in (answer, worker)))
+        _LOG.info("daemon.stopped")
+
+
+async def _notify(answer: Child, worker: Child) -> None:
+    """Tell systemd: READY once lookups are answered, then a watchdog's beat while both processes live."""
+    await answer.ready.wait()
+    _LOG.info("daemon.ready")
+    systemd.notify("READY=1")
+    said = ""
+    while True:
+        status = worker.status or answer.status or "answering lookups"
+        if status != said:
+            said = status
+            systemd.notify(f"STATUS={status}")
+        if answer.well() and worker.well():
+            systemd.notify("WATCHDOG=1")
+        await asyncio.sleep(min(5.0, systemd.watchdog() / 3))
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """`python -m bridge.daemon`, as `bridge run` starts it with a configuration that it has checked.
+
+    The database's URL comes in $BRIDGE_DATABASE, for it may hold a password.
+    """
+    options = argparse.ArgumentParser(prog="bridge.daemon")
+    options.add_argument("--config", type=Path, required=True)
+    options.add_argument("--state-dir", type=Path, required=True)
+    options.add_argument("--http", action="append", default=[])
+    options.add_argument("--admin", action="append", default=[])
+    options.add_argument("--log", choices=("auto", "console", "json"), default="auto")
+    asked = options.parse_args(words)
+    log.setup(asked.log)
+    database = os.environ.pop("BRIDGE_DATABASE", "embedded")
+    log.hide([database] if "@" in database else [])
+    try:
+        return asyncio.run(keep(asked.config, asked.state_dir, database, asked.http, asked.admin))
+    except errors.BridgeError as fault:
+        _LOG.error("daemon.failed", reason=str(fault))
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
