@@ -206,7 +206,14 @@ def start() -> None:
     options = argparse.ArgumentParser(prog="bridge.answer")
     options.add_argument("--config", type=Path, required=True)
     kept.die_with_parent()
-    uvloop.run(main(options.parse_args().config, kept.reporter()))
+    try:
+        uvloop.run(main(options.parse_args().config, kept.reporter()))
+    except errors.ConfigError as wrong:
+        _LOG.error("config.refused", problems=list(wrong.problems))
+        raise SystemExit(2) from None
+    except errors.BridgeError as fault:
+        _LOG.error("answer.failed", reason=str(fault))
+        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

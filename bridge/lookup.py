@@ -167,9 +167,8 @@ async def answer_once(db: Store, place: Directory, asked: str) -> bytes:
     keys = readings(place, asked)
     if not keys:
         return NOBODY
-    many = len(keys)
-    rows = await db.fetch(questions.SQL["find"], [place.tenant] * many, list(keys), [place.limit] * many)
-    [found] = questions.first_found(rows, [0] * many, 1)
+    question = Question(place.tenant, keys, place.limit)
+    [found] = questions.sort_out(await db.fetch(questions.SQL["find"], *questions.arguments([question])), 1)
     tail = _tail(place, keys)
     if not found and tail:
         found = await _by_suffix(db, place.tenant, keys, tail)

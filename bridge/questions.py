@@ -117,7 +117,7 @@ class Questions:
     async def _line(self, connection: Connection, tried: asyncio.Future[None]) -> None:
         """Answer on one connection until it is lost."""
         async with asyncio.timeout(DEADLINE):
-            for setting in ("plan_once", "no_seqscan", "no_hashjoin", "no_mergejoin"):
+            for setting in ("plan_once", "by_index", "no_bitmaps"):
                 await connection.execute(SQL[setting])
             find = await connection.prepare(SQL["find"])
         self._up += 1
@@ -173,34 +173,35 @@ class Questions:
 
 async def _ask(find: Prepared, batch: Sequence[Waiting]) -> None:
     """One query for all of them."""
-    tenants, numbers, limits, owners = [], [], [], []
-    for owner, (question, _) in enumerate(batch):
-        for number in question.numbers:
-            tenants.append(question.tenant)
-            numbers.append(number)
-            limits.append(question.limit)
-            owners.append(owner)
     try:
-        rows = await find.fetch(tenants, numbers, limits, within=DEADLINE)
+        rows = await find.fetch(*arguments([question for question, _ in batch]), within=DEADLINE)
     except BaseException as fault:
         reason = str(fault) if isinstance(fault, errors.Unavailable) else "the lookup was broken off"
         for _, future in batch:
             if not future.done():
                 future.set_exception(errors.Unavailable(reason, after=1.0))
         raise
-    found = first_found(rows, owners, len(batch))
+    found = sort_out(rows, len(batch))
     for (_, future), contacts in zip(batch, found, strict=True):
         if not future.done():
             future.set_result(contacts)
 
 
-def first_found(rows: Sequence[Any], owners: Sequence[int], questions: int) -> list[list[Found]]:
-    """For each question the contacts of its first number that has any; `owners` says whose each number is."""
+def arguments(asked: Sequence[Question]) -> tuple[list[str], list[str], list[int]]:
+    """What the query `find` takes."""
+    return (
+        [question.tenant for question in asked],
+        [" ".join(question.numbers) for question in asked],
+        [question.limit for question in asked],
+    )
+
+
+def sort_out(rows: Sequence[Any], questions: int) -> list[list[Found]]:
+    """For each question the contacts of its first reading that has any."""
     found: list[list[Found]] = [[] for _ in range(questions)]
-    taken = [0] * questions
-    for n, source, id, body in rows:
-        owner = owners[n - 1]
-        taken[owner] = taken[owner] or n
-        if taken[owner] == n:
-            found[owner].append(Found(source, id, body))
+    meant = [0] * questions
+    for n, reading, source, id, body in rows:
+        meant[n - 1] = meant[n - 1] or reading
+        if reading == meant[n - 1]:
+            found[n - 1].append(Found(source, id, body))
     return found

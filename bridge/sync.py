@@ -26,6 +26,8 @@ from bridge.store import Connection, Store
 SQL = store.queries("sync")
 _NAMED_NUMBERS = 5_000
 """Changed numbers up to which a commit names each of them to the caches; beyond, it says that any may have changed."""
+_MANY = 1_000
+"""Changes after which the database's statistics are renewed at once."""
 _SHOWN_CHANGES = 1_000
 """Changes that a dry run lists."""
 
@@ -183,7 +185,10 @@ async def _commit(
         await session.execute(SQL["diff_staged"], *key)
         await session.execute(SQL["diff_gone"], *key)
         if last.complete:
+            await session.execute(SQL["whole"])
             await session.execute(SQL["diff_absent"], *key)
+            await session.execute(SQL["by_key"])
+        await session.execute(SQL["analyze_change"])
         before = await session.value(SQL["holds"], *key)
         tally = await session.row(SQL["tally"])
         lately = await session.value(SQL["lost_lately"], *key)
@@ -204,11 +209,13 @@ async def _commit(
         await session.execute(SQL["clear_unreadable"], *key, last.complete)
         await apply(session, job)
         cursor = None if why else orjson.dumps(dict(last.cursor or {})).decode()
-        moved = bool(tally["added"] or tally["changed"] or tally["removed"])
+        changes = tally["added"] + tally["changed"] + tally["removed"]
+        if changes > _MANY:
+            await session.execute(SQL["analyze_all"])
         notes = [*report.notes, *([f"held: {why}"] if why else [])]
         if odd_numbers:
             notes.append(f"{odd_numbers} numbers are kept as written and not pushed: they are no phone numbers")
-        await session.execute(SQL["done"], *key, cursor, job.rules, after, last.complete, moved, notes)
+        await session.execute(SQL["done"], *key, cursor, job.rules, after, last.complete, changes > 0, notes)
         refused = await session.value(SQL["unreadable"], *key)
     return replace(_counted(report, tally, after), refused=refused, notes=tuple(notes)), lost
 

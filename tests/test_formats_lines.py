@@ -259,7 +259,7 @@ BITS = [
 ]
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from(BITS), max_size=40).map(b"".join), st.integers(1, 9), st.sampled_from(["csv", "text"]))
 def test_nothing_raises_anything_but_unavailable_however_it_is_cut(data, size, format):
     data = (b"Header.Name,#.Work\n" if format == "csv" else b"1:X\n") + data
@@ -273,7 +273,7 @@ def test_nothing_raises_anything_but_unavailable_however_it_is_cut(data, size, f
     assert outcome([data[at : at + size] for at in range(0, len(data), size)]) == outcome([data])
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200), st.sampled_from(["auto", *formats.FORMATS]))
 def test_arbitrary_bytes_raise_nothing_but_unavailable(data, format):
     with contextlib.suppress(errors.Unavailable):

@@ -204,7 +204,7 @@ PIECES = [
 ]
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from(PIECES) | st.binary(max_size=5), max_size=30).map(b"".join), st.integers(1, 9))
 def test_no_json_raises_anything_but_unavailable_however_it_is_cut(data, size):
     data = b"[" + data
@@ -226,6 +226,7 @@ TAGS = [
 ]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(TAGS) | st.binary(max_size=5), max_size=20).map(b"".join), st.integers(1, 9))
 def test_no_xml_raises_anything_but_unavailable_however_it_is_cut(data, size):
     data = b"<Contacts>" + data + b"</Contacts>"

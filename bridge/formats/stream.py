@@ -22,7 +22,7 @@ _UTF8_BOM = b"\xef\xbb\xbf"
 _UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 _CONTROLS_TO_BLANKS = bytes(c if (c >= 32 and c != 127) or c in b"\t\n\r" else 32 for c in range(256))
 _UNPRINTABLE = re.compile(r" *[\x00-\x1f\x7f\ud800-\udfff][\x00-\x20\x7f\ud800-\udfff]*")
-_HTML = re.compile(rb"(?i)(?:<\?xml[^>]*>|<!--.*?-->|\s)*<(?:!doctype\s+html|html|head|body)\b", re.DOTALL)
+_HTML = re.compile(rb"(?i)(?:<\?xml[^>]*+>|(?><!--.*?-->)|\s)*+<(?:!doctype\s+html|html|head|body)\b", re.DOTALL)
 _CARD = re.compile(rb"(?im)^[ \t]*BEGIN:V(?:CARD|LIST)\b")
 _NUMBER_NAME = re.compile(r"\s*[+(*#\d][^:,;\"]*:")
 _ENDINGS: dict[str, Format] = {

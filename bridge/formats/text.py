@@ -17,7 +17,7 @@ from bridge.formats import Unreadable, name_id, stream
 MAX_BOOK = 512 << 20
 """Bytes of a book that are held; twenty million lines are no phone book."""
 
-_GROUP = 4 << 20
+_GROUP = 2 << 20
 _NUMBER = re.compile(r"(?=.{0,63}?[\d*#])[\d*#+()./\s-]{1,64}")
 
 

@@ -22,6 +22,20 @@ from contact c
 where c.tenant = $1 and c.source = $2
   and c.id in (select g.id from gone g where not exists (select from staged s where s.id = g.id and s.n >= g.n));
 
+-- name: whole
+-- All contacts of the source are looked at once: joined by hash, whatever is known of their number.
+set local enable_nestloop = off;
+
+-- name: by_key
+set local enable_nestloop = on;
+
+-- name: analyze_change
+analyze change;
+
+-- name: analyze_all
+-- After many changes at once, or the next run's plans would rest on how things were.
+analyze contact, number, entry;
+
 -- name: diff_absent
 -- What a complete run did not see.
 insert into change (id, pk, fate, loss)

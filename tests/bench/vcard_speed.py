@@ -43,10 +43,10 @@ def use_up(items: Iterable[object]) -> int:
 
 def values(count: int) -> None:
     for n in range(count):
-        numbers = (RawNumber("+352 20 1", "work"), RawNumber("+352 621 1", "mobile"))
+        numbers = [RawNumber("+352 20 1", "work"), RawNumber("+352 621 1", "mobile")]
         if n % 2:
-            numbers = (*numbers, RawNumber("+352 27 1", "home"))
-        Record(id="1", first_name="Jane", last_name="Doe", display_name="Jane Doe", numbers=numbers)
+            numbers.append(RawNumber("+352 27 1", "home"))
+        Record(id="1", first_name="Jane", last_name="Doe", display_name="Jane Doe", numbers=tuple(numbers))
 
 
 def main() -> None:

@@ -109,7 +109,10 @@ def _name_parts(value: str, old: bool) -> list[str]:
 
 def _company(value: str, old: bool) -> str:
     """The first unit that is named: what follows are its departments."""
-    return next((part.strip() for part in _parts(value, old) if part.strip()), "")
+    for part in _parts(value, old):
+        if part := part.strip():
+            return part
+    return ""
 
 
 def _preferred(properties: list[Property]) -> list[Property]:

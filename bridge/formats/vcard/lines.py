@@ -92,7 +92,7 @@ class Properties:
     def add(self, head: Head, value: str) -> None:
         """Take one more; of what a card has once, the first that says anything counts."""
         if head.sort == "single":
-            if head.name not in self.single and value.strip():
+            if head.name not in self.single and value:
                 self.single[head.name] = value
         elif head.sort == "tel":
             self.tels.append((head, value))
@@ -120,7 +120,7 @@ def quick(text: str) -> Properties | None:
             return None
         # What `add` does, here for the most frequent: the call would cost as much as all the rest.
         if head.sort == "single":
-            if head.name not in single and value.strip():
+            if head.name not in single and value:
                 single[head.name] = value
         elif head.sort == "tel":
             tel((head, value))

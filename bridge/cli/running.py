@@ -1,0 +1,60 @@
+"""`bridge run`, `bridge demo` and `bridge migrate`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from bridge import log, store
+from bridge.cli import options, output, session
+from bridge.config import Config
+from bridge.demo import run as demonstration
+
+
+def run(config: options.ConfigFile = None) -> None:
+    """Serve until SIGTERM; SIGHUP reads the configuration again."""
+    told = session.load(config)
+    log.setup(told.log)
+    for warning in told.warnings:
+        log.get().warning("config.warning", said=warning)
+    words = [sys.executable, "-m", "bridge.daemon", *_options(told)]
+    # Not on the command line, which everybody sees: it may hold a password.
+    environment = {**os.environ, "BRIDGE_DATABASE": told.database.url[:]}
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(sys.executable, words, environment)
+
+
+def _options(told: Config) -> list[str]:
+    words = ["--config", str(told.path), "--state-dir", str(told.state_dir), "--log", told.log]
+    for place in told.http.listen:
+        words += ["--http", str(place)]
+    for place in told.admin.listen:
+        words += ["--admin", str(place)]
+    return words
+
+
+def demo(once: Annotated[bool, typer.Option("--once", help="End when the first contacts have arrived.")] = False) -> None:
+    """The whole main job with nothing configured: a sample CRM, the daemon, and a stand-in Call Control Manager.
+
+    On loopback ports and in a temporary directory, which is removed at the end. Ctrl-C ends it.
+    """
+    session.run(demonstration.run(output.say, once=once))
+
+
+def migrate(config: options.ConfigFile = None) -> None:
+    """Bring the database to this version; `run` and all other commands do so by themselves."""
+    told = session.load(config)
+    before, after = session.run(_migrate(told))
+    if before == after:
+        output.say(f"schema {after}: nothing to do")
+    else:
+        output.say(f"schema {before} -> {after}")
+
+
+async def _migrate(told: Config) -> tuple[int, int]:
+    async with session.database(told) as db:
+        return await store.migrate(db)
