@@ -50,6 +50,19 @@ async def approve(db: Store, job: sync.Job) -> Mapping[str, int]:
             return await _stage_and_apply(session, job, "stage_held", release=True)
 
 
+async def dismiss(db: Store, job: sync.Job) -> Mapping[str, int]:
+    """Let go of all contacts of a source that left the configuration: `{"removed"}`; they stay for 7 days."""
+    async with store.locked(db, "source", job.tenant, job.source) as session:
+        assert session is not None
+        async with session.transaction():
+            return await _stage_and_apply(session, job, "stage_all")
+
+
+async def retired(db: Store, tenant: str) -> list[str]:
+    """Sources that left the configuration and still hold contacts."""
+    return [row["name"] for row in await db.fetch(SQL["retired"], tenant)]
+
+
 async def restore(db: Store, job: sync.Job, since: datetime.datetime) -> Mapping[str, int]:
     """Bring back the contacts removed since then (at most 7 days are kept), as they were: `{"added"}`."""
     async with store.locked(db, "source", job.tenant, job.source) as session:

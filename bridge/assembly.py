@@ -22,7 +22,7 @@ _NOT_RULES = frozenset({"every", "full", "label", "logo", "guard", "timeout", "c
 def job(tenant: Tenant, source: str) -> Job:
     """What a run of this source needs to know."""
     table = tenant.sources[source]
-    takers = {name: sink.sources for name, sink in tenant.sinks.items() if sink.contacts and source in sink.sources}
+    takers = {name: takes(tenant, name) for name, sink in tenant.sinks.items() if sink.contacts}
     return Job(
         tenant=tenant.name,
         source=source,
@@ -30,8 +30,20 @@ def job(tenant: Tenant, source: str) -> Job:
         rules=rules(tenant, table),
         internal_digits=tenant.internal_digits,
         guard=table.guard,
-        sinks=takers,
+        sinks={name: order for name, order in takers.items() if source in order},
     )
+
+
+def leftover(tenant: Tenant, source: str) -> Job:
+    """The job that lets go of a source which left the file (`approval.dismiss`)."""
+    takers = {name: takes(tenant, name) for name, sink in tenant.sinks.items() if sink.contacts}
+    return Job(tenant.name, source, region="", rules=b"", sinks=takers)
+
+
+def takes(tenant: Tenant, sink: str) -> tuple[str, ...]:
+    """The sources that a sink takes from, the best first; "*": and last what left the file, until it is let go."""
+    order = tenant.sinks[sink].sources
+    return (*order, "*") if set(order) == set(tenant.sources) else order
 
 
 def rules(tenant: Tenant, table: keys.SourceKeys) -> bytes:
@@ -75,14 +87,16 @@ def delivery(db: Store, tenant: Tenant, name: str) -> Delivery:
 async def enrol(db: Store, config: Config) -> None:
     """Tell the database which sources there are and in which order, and recompute sinks whose policy changed.
 
-    A source that left the file keeps its contacts, ranked last: nothing is lost because a table was.
+    A source that left the file keeps its contacts, ranked last, until `bridge approve` lets them go: a table lost or
+    renamed by mistake takes nothing away.
     """
     for tenant in config.tenants.values():
         names = list(tenant.sources)
         kinds = [table.type for table in tenant.sources.values()]
         await db.execute(SQL["enrol"], tenant.name, names, kinds)
         await db.execute(SQL["retire"], tenant.name, names)
+        await db.execute(SQL["forget_empty"], tenant.name)
         for name, sink in tenant.sinks.items():
             if sink.contacts:
                 spelling = f"{sink.numbers} {tenant.region}"
-                await entries.follow_policy(db, tenant.name, name, sink.sources, spelling)
+                await entries.follow_policy(db, tenant.name, name, takes(tenant, name), spelling)

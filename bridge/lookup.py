@@ -154,6 +154,7 @@ class Lookups:
 
     def _heard(self, payload: str) -> None:
         tenant, *changed = orjson.loads(payload)
+        self._questions.tables_changed()
         if not changed:
             self._answers.changed_all(tenant)
             return

@@ -20,6 +20,9 @@ SQL = store.queries("questions")
 DEADLINE = 2.0
 """Seconds after which the database is taken to be away."""
 _AT_ONCE = 256
+_PLAN_GOOD = 60.0
+"""Seconds that a plan is good for, if the tables are not known to have changed."""
+_PLAN_LEAST = 1.0
 _PAUSES = (0.05, 1.0)
 _LOG = log.get()
 
@@ -55,6 +58,7 @@ class Questions:
         self._idle: list[asyncio.Future[None]] = []
         self._called = False
         self._up = 0
+        self._changes = 0
         self._lines: list[asyncio.Task[None]] = []
         self.reason = "the database has not been reached yet"
         """Why there is no answer; "" while there is."""
@@ -81,6 +85,10 @@ class Questions:
         self._waiting.append((question, future))
         self._call()
         return await future
+
+    def tables_changed(self) -> None:
+        """Have the next questions planned anew, a second after the last time at the earliest."""
+        self._changes += 1
 
     def _call(self) -> None:
         """Wake a connection. One is enough: it takes whatever else is asked in this turn of the loop."""
@@ -140,8 +148,13 @@ class Questions:
                 idle.set_result(None)
 
         connection.at_end(ended)
+        planned, changes = loop.time(), self._changes
         while not connection.closed:
             if self._waiting:
+                age = loop.time() - planned
+                if age > _PLAN_GOOD or (age > _PLAN_LEAST and changes != self._changes):
+                    planned, changes = loop.time(), self._changes
+                    await connection.execute(SQL["plan_anew"])
                 batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _AT_ONCE))]
                 await _ask(find, batch)
                 continue

@@ -19,16 +19,20 @@ _NUMBER = ("n", "number", "kind", "company")
 
 
 class Staging:
-    """The staged pages of one run of (tenant, source). `read` counts what the source listed so far."""
+    """The staged pages of one run of (tenant, source); `empty`: it holds nothing yet.
+
+    `read` counts what the source listed so far, `odd_numbers` the numbers that are none.
+    """
 
     def __init__(
-        self, session: Connection, tenant: str, source: str, *, region: str, internal_digits: int, rules: bytes
+        self, session: Connection, tenant: str, source: str, *, region: str, internal_digits: int, rules: bytes, empty: bool
     ) -> None:
         self._session = session
         self._key = (tenant, source)
         self._region = region
         self._digits = internal_digits
         self._rules = rules
+        self._empty = empty
         self._n = 0
         self.read = 0
         self.odd_numbers = 0
@@ -66,7 +70,10 @@ class Staging:
         self.read += len(records)
         digests = [digest(record, self._rules) for record in records]
         ids, versions = [record.id for record in records], [record.version for record in records]
-        same = {row["n"] - 1 for row in await self._session.fetch(SQL["same"], *self._key, ids, digests, versions)}
+        same: set[int] = set()
+        if not self._empty:
+            rows = await self._session.fetch(SQL["same"], *self._key, ids, digests, versions)
+            same = {row["n"] - 1 for row in rows}
         if len(same) == len(records):
             return
         staged: list[tuple[object, ...]] = []

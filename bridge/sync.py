@@ -133,6 +133,7 @@ async def _read_and_commit(
         region=job.region,
         internal_digits=job.internal_digits,
         rules=job.rules,
+        empty=not await session.value(SQL["holds"], job.tenant, job.source),
     )
     await staging.prepare()
     last, notes = await _read(source, since, staging, trust=not afresh, progress=progress)

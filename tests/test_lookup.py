@@ -364,19 +364,15 @@ async def plan(db: Store, sql: str, *args: Any) -> str:
         return "\n".join(row[0] for row in rows)
 
 
-async def test_lookup_reads_indexes_alone_even_if_planned_while_empty(db: Store) -> None:
+async def test_lookup_reads_indexes_alone(db: Store) -> None:
+    await hold(db, "crm", *(record(str(i), "", f"+352 621 {100000 + i}") for i in range(1_000)))
     text = await plan(db, questions.SQL["find"], ["default"], ["+1 1"], [5])
-    conditions = [line.strip() for line in text.splitlines() if "Index Cond" in line or "Scan" in line]
-    assert conditions == [
-        *conditions[:1],
-        *conditions[1:2],
+    assert [line.strip() for line in text.splitlines() if "Index Cond" in line] == [
         "Index Cond: ((tenant = q.tenant) AND (number = ANY (string_to_array(q.numbers, ' '::text))))",
-        *conditions[3:4],
         "Index Cond: ((tenant = m.tenant) AND (pk = m.contact))",
-        *conditions[5:6],
         "Index Cond: ((tenant = m.tenant) AND (name = c.source))",
     ]
-    assert "Join Filter" not in text
+    assert "Filter" not in text
 
 
 async def test_last_digits_are_found_by_their_index(db: Store) -> None:

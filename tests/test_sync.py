@@ -10,6 +10,7 @@ import pytest
 from listed import Listed, record
 
 from bridge import approval, errors, losses, sync
+from bridge import entries as entries_
 from bridge.contact import RawNumber, load
 from bridge.keys import Guard
 from bridge.sources import Page, Unreadable
@@ -263,3 +264,15 @@ async def test_a_companys_own_number_yields_to_a_person(db: Store) -> None:
     source = Listed(record("1", "By Company", number), record("2", "By Person", "+352 621 111 111"))
     await sync.run(db, JOB, source)
     assert await entries(db) == {"+352621111111": ("due", "By Person")}
+
+
+async def test_a_source_that_left_the_file_keeps_its_entries_until_let_go(db: Store) -> None:
+    old = replace(JOB, source="old", sinks={"pbx": ["old", "crm", "*"]})
+    await sync.run(db, old, Listed(ANN))
+    await db.execute("update source set rank = 32767 where name = 'old'")
+    await entries_.follow_policy(db, "default", "pbx", ["crm", "*"], "digits")
+    assert await entries(db) == {"+352621111111": ("due", "Ann Lee")}
+    assert await approval.retired(db, "default") == ["old"]
+    left = replace(old, sinks={"pbx": ["crm", "*"]})
+    assert (await approval.dismiss(db, left))["removed"] == 1
+    assert await entries(db) == {}

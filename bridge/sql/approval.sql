@@ -50,3 +50,9 @@ select n, id, version, digest, checksum, names, named, callable, changed_at, bod
 -- name: count_contacts
 update source set contacts = (select count(*) from contact where tenant = $1 and source = $2)
 where tenant = $1 and name = $2;
+
+-- name: stage_all
+insert into gone select row_number() over (), id from contact where tenant = $1 and source = $2;
+
+-- name: retired
+select name from source where tenant = $1 and rank = 32767 order by name;

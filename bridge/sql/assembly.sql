@@ -8,4 +8,10 @@ on conflict (tenant, name) do update set type = excluded.type, rank = excluded.r
 where (s.type, s.rank) is distinct from (excluded.type, excluded.rank);
 
 -- name: retire
-update source set rank = 32767 where tenant = $1 and name <> all($2::text[]) and rank <> 32767;
+update source set rank = 32767, error = '', failing_since = null, denied = false, due_at = null
+where tenant = $1 and name <> all($2::text[]) and rank <> 32767;
+
+-- name: forget_empty
+-- What left the file and holds nothing is no source any more.
+delete from source s where s.tenant = $1 and s.rank = 32767
+and not exists (select from contact c where c.tenant = $1 and c.source = s.name);

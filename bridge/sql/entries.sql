@@ -1,8 +1,8 @@
 -- Who owns each number on each sink, so what that sink must be told.
 
 -- name: settle_owners
--- The owners of the touched numbers: a person before a company's own number, the sink's order of sources ($3), the
--- contact that changed last. What differs from what the sink acknowledged becomes due. A row whose push is under way
+-- The owners of the touched numbers: a person before a company's own number, the sink's order of sources ($3; "*": and
+-- last those that left the configuration), the contact that changed last. What differs from what the sink acknowledged becomes due. A row whose push is under way
 -- keeps its state: its answer decides what is due then.
 merge into entry e
 using (
@@ -12,9 +12,11 @@ using (
         select n.contact, n.kind, c.names
         from number n
         join contact c on c.tenant = $1 and c.pk = n.contact
-        join unnest($3::text[]) with ordinality as s (name, rank) on s.name = c.source
+        left join source o on o.tenant = $1 and o.name = c.source
+        left join unnest($3::text[]) with ordinality as s (name, rank) on s.name = c.source
         where n.tenant = $1 and n.number = t.number
-        order by n.company, s.rank, c.changed_at desc, c.pk
+          and (s.name is not null or (o.rank = 32767 and '*' = any($3::text[])))
+        order by n.company, s.rank nulls last, c.changed_at desc, c.pk
         limit 1
     ) w on true
 ) s

@@ -15,7 +15,7 @@ __all__ = ["read", "read_one", "write"]
 
 _BEGIN = "BEGIN:VCARD\n"
 _END = "\nEND:VCARD\n"
-_LARGE = 1 << 20
+_LARGE = 1 << 18
 
 
 def read(chunks: Iterable[bytes]) -> Iterator[Record | Unreadable]:
