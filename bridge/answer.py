@@ -22,13 +22,12 @@ from typing import Any
 
 import orjson
 import uvloop
-from aiohttp import web
 
 from bridge import config, embedded, errors, kept, log, lookup
 from bridge.config import Config
 from bridge.kept import Report
 from bridge.lookup import Lookups
-from bridge.server import Front, sockets, surfaces
+from bridge.server import Front, Surfaces, sockets, surfaces
 from bridge.server.admin import Admin
 from bridge.server.connector import Guard
 from bridge.store import Store
@@ -59,20 +58,17 @@ class Serving:
     async def open(self, http: Sequence[socket.socket], admin: Sequence[socket.socket]) -> AsyncIterator[None]:
         """Serve for the block; requests under way at its end are finished."""
         loop = asyncio.get_running_loop()
-        front = self._front.server()
-        runner = web.AppRunner(self._admin.app(), access_log=None, handle_signals=False, shutdown_timeout=_FINISH)
         await self._lookups.start()
-        await runner.setup()
-        listening = [await loop.create_server(front, sock=one, ssl=self._tls) for one in http]
+        servers = [(self._front.server(), http, self._tls), (Front(Surfaces([self._admin])).server(), admin, None)]
+        listening = [await loop.create_server(made, sock=one, ssl=tls) for made, given, tls in servers for one in given]
         try:
-            for one in admin:
-                await web.SockSite(runner, one).start()
             yield
         finally:
-            for server in listening:
-                server.close()
-            front.pre_shutdown()
-            await asyncio.gather(front.shutdown(_FINISH), runner.cleanup())
+            for one in listening:
+                one.close()
+            for made, _, _ in servers:
+                made.pre_shutdown()
+            await asyncio.gather(*(made.shutdown(_FINISH) for made, _, _ in servers))
             await self._lookups.close()
 
     async def prepare(self) -> None:

@@ -31,7 +31,7 @@ async def stream(db: Store, tenant: str, sources: Sequence[str]) -> AsyncGenerat
 
 
 async def write(db: Store, tenant: Tenant, name: str, format: formats.Format) -> AsyncGenerator[bytes, None]:
-    """The tenant's phone book of that name in pieces of about 64 kB; raises Unavailable where it cannot be read whole."""
+    """A phone book of the tenant in pieces of about 64 kB; raises Unavailable where it cannot be read whole."""
     book = tenant.phonebooks[name]
 
     def spell(key: str) -> str:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from bridge import errors, log, store
 from bridge.store import Connection, Prepared, Store
@@ -45,6 +45,7 @@ class Found:
     body: str
 
 
+T = TypeVar("T")
 Waiting = tuple[Question, "asyncio.Future[list[Found]]"]
 
 
@@ -104,8 +105,7 @@ class Questions:
         while True:
             began = loop.time()
             try:
-                async with asyncio.timeout(DEADLINE):
-                    connection = await self._db.connect()
+                connection = await _within_deadline(self._db.connect())
                 try:
                     await self._line(connection, tried)
                 except errors.Unavailable as fault:
@@ -113,8 +113,6 @@ class Questions:
                     self._lost(str(fault))
                 finally:
                     await self._db.release(connection)
-            except TimeoutError:
-                self._lost(f"the database does not answer within {DEADLINE:.0f} s")
             except errors.Unavailable as fault:
                 self._lost(str(fault))
             if not tried.done():
@@ -124,10 +122,7 @@ class Questions:
 
     async def _line(self, connection: Connection, tried: asyncio.Future[None]) -> None:
         """Answer on one connection until it is lost."""
-        async with asyncio.timeout(DEADLINE):
-            for setting in ("plan_once", "by_index", "no_bitmaps"):
-                await connection.execute(SQL[setting])
-            find = await connection.prepare(SQL["find"])
+        find = await _within_deadline(_prepared(connection))
         self._up += 1
         if self.reason:
             self.reason = ""
@@ -154,7 +149,7 @@ class Questions:
                 age = loop.time() - planned
                 if age > _PLAN_GOOD or (age > _PLAN_LEAST and changes != self._changes):
                     planned, changes = loop.time(), self._changes
-                    await connection.execute(SQL["plan_anew"])
+                    await _within_deadline(connection.execute(SQL["plan_anew"]))
                 batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _AT_ONCE))]
                 await _ask(find, batch)
                 continue
@@ -182,6 +177,20 @@ class Questions:
             _, future = self._waiting.popleft()
             if not future.done():
                 future.set_exception(errors.Unavailable(reason, after=1.0))
+
+
+async def _prepared(connection: Connection) -> Prepared:
+    for setting in ("plan_once", "by_index", "no_bitmaps"):
+        await connection.execute(SQL[setting])
+    return await connection.prepare(SQL["find"])
+
+
+async def _within_deadline(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        async with asyncio.timeout(DEADLINE):
+            return await work
+    except TimeoutError:
+        raise errors.Unavailable(f"the database does not answer within {DEADLINE:.0f} s") from None
 
 
 async def _ask(find: Prepared, batch: Sequence[Waiting]) -> None:

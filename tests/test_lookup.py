@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import pytest
 from listed import record
+from msgspec.structs import replace as revised
 from served import configured, hold, ranked
 
 from bridge import embedded, errors, explain, lookup, questions, store
@@ -160,7 +161,7 @@ async def test_answer_is_remembered_until_its_number_changes(db: Store, place: D
             await lookups.answer(place, "352621111111")
     await lookups.answer(place, "352621222222")
     await lookups.answer(place, "352621333333")
-    await hold(db, "crm", replace(ann, display_name="Ann Lee"), bob, record("3", "Eve", "+352 621 333 333"))
+    await hold(db, "crm", revised(ann, display_name="Ann Lee"), bob, record("3", "Eve", "+352 621 333 333"))
     await until(lookups, place, "352621111111", ["Ann Lee"])
     await until(lookups, place, "352621333333", ["Eve"])
     assert lookups.remembered(place, "352621222222") is not None

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from listed import Listed, record
+from msgspec.structs import replace as revised
 
 from bridge import assembly, config, keys, outbox, sync
 from bridge.contact import RawNumber
@@ -88,20 +89,20 @@ async def test_contacts_become_entries_and_unchanged_ones_cost_no_call(bench: Be
 
 async def test_a_changed_name_is_an_update_and_a_removed_contact_a_delete(bench: Bench) -> None:
     await bench.sync(ANN, BOB)
-    await bench.sync(replace(ANN, last_name="Low", display_name="Ann Low"))
+    await bench.sync(revised(ANN, last_name="Low", display_name="Ann Low"))
     assert bench.book() == {A: ("Ann", "Low", "Lee & Co")}
     assert sorted(bench.actions()[2:]) == ["deletePhonebook", "updatePhonebook"]
 
 
 async def test_what_a_pbx_does_not_show_causes_no_call(bench: Bench) -> None:
     await bench.sync(ANN)
-    await bench.sync(replace(ANN, emails=("ann@example.com",)))
+    await bench.sync(revised(ANN, emails=("ann@example.com",)))
     assert len(bench.manager.calls) == 1
 
 
 async def test_a_number_that_changes_is_one_update(bench: Bench) -> None:
     await bench.sync(ANN)
-    await bench.sync(replace(ANN, numbers=(RawNumber("+352 621 333 333", "work"),)))
+    await bench.sync(revised(ANN, numbers=(RawNumber("+352 621 333 333", "work"),)))
     assert bench.book() == {C: ("Ann", "Lee", "Lee & Co")}
     assert bench.actions() == ["addPhonebook", "updatePhonebook"]
     assert bench.manager.calls[1][1]["RegisteredPhoneNumber"] == A
@@ -118,7 +119,7 @@ async def test_succession_is_an_update(bench: Bench) -> None:
 
 async def test_two_contacts_that_swap_numbers_cost_two_updates(bench: Bench) -> None:
     await bench.sync(ANN, BOB)
-    await bench.sync(replace(ANN, numbers=BOB.numbers), replace(BOB, numbers=ANN.numbers))
+    await bench.sync(revised(ANN, numbers=BOB.numbers), revised(BOB, numbers=ANN.numbers))
     assert bench.book() == {A: ("Bob", "Ray", ""), B: ("Ann", "Lee", "Lee & Co")}
     assert bench.actions()[2:] == ["updatePhonebook", "updatePhonebook"]
 
@@ -137,7 +138,7 @@ async def test_ccm_answer_lost_on_add(bench: Bench, fault: str) -> None:
 async def test_ccm_answer_lost_on_a_number_change(bench: Bench, fault: str) -> None:
     await bench.sync(ANN, BOB)
     bench.manager.faults.set(fault, times=1)
-    await bench.sync(replace(ANN, numbers=(RawNumber("+352 621 333 333", "work"),)), BOB)
+    await bench.sync(revised(ANN, numbers=(RawNumber("+352 621 333 333", "work"),)), BOB)
     assert bench.book() == {C: ("Ann", "Lee", "Lee & Co"), B: ("Bob", "Ray", "")}
 
 
@@ -235,6 +236,6 @@ async def test_a_storm_of_faults_ends_exactly_right(bench: Bench) -> None:
     people = [record(str(n), f"Person N{n}", f"+352 621 {100000 + n}") for n in range(60)]
     await bench.sync(*people, within=60)
     await bench.sync(*people[10:], within=60)
-    changed = [replace(one, numbers=(RawNumber(f"+352 621 2{i:05}", "work"),)) for i, one in enumerate(people[10:])]
+    changed = [revised(one, numbers=(RawNumber(f"+352 621 2{i:05}", "work"),)) for i, one in enumerate(people[10:])]
     await bench.sync(*changed, within=60)
     assert bench.book() == {f"3526212{i:05}": ("Person", f"N{i + 10}", "") for i in range(50)}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from listed import Listed, record
+from msgspec.structs import replace as revised
 
 from bridge import approval, errors, losses, sync
 from bridge import entries as entries_
@@ -65,7 +66,7 @@ async def test_unchanged_run_writes_no_contact_row(db: Store) -> None:
 
 async def test_changed_and_removed_records(db: Store) -> None:
     await sync.run(db, JOB, Listed(ANN, BOB))
-    report = await sync.run(db, JOB, Listed(replace(ANN, display_name="Ann Low")))
+    report = await sync.run(db, JOB, Listed(revised(ANN, display_name="Ann Low")))
     assert counts(report) == {"read": 1, "changed": 1, "removed": 1}
     assert await contacts(db) == {"1": "Ann Low"}
     assert await entries(db) == {"+352621111111": ("due", "Ann Low")}
@@ -83,7 +84,7 @@ async def test_delta_run_removes_only_what_it_is_told(db: Store) -> None:
 
 async def test_a_row_that_comes_twice_is_neither_lost_nor_doubled(db: Store) -> None:
     source = Listed()
-    newer = replace(ANN, display_name="Ann New")
+    newer = revised(ANN, display_name="Ann New")
     source.pages = [Page(records=[ANN]), Page(records=[BOB]), Page(records=[newer], cursor={}, complete=True)]
     await sync.run(db, JOB, source)
     assert await contacts(db) == {"1": "Ann New", "2": "Bob Ray"}
@@ -92,7 +93,7 @@ async def test_a_row_that_comes_twice_is_neither_lost_nor_doubled(db: Store) -> 
 @pytest.mark.parametrize("fault", [errors.Unavailable("cut"), errors.Denied("no")])
 async def test_a_run_that_fails_changes_nothing_and_says_why(db: Store, fault: errors.BridgeError) -> None:
     await sync.run(db, JOB, Listed(ANN, BOB))
-    broken = Listed(replace(ANN, display_name="Wrong"))
+    broken = Listed(revised(ANN, display_name="Wrong"))
     broken.fail = fault
     with pytest.raises(type(fault)):
         await sync.run(db, JOB, broken)
@@ -213,7 +214,7 @@ async def test_approval_lets_through_exactly_what_was_shown(db: Store) -> None:
 async def test_lost_names_and_numbers_are_losses_too(db: Store) -> None:
     source = Listed(*crowd(30))
     await sync.run(db, JOB, source)
-    source.records = [replace(one, numbers=()) for one in crowd(15)] + crowd(15, start=15)
+    source.records = [revised(one, numbers=()) for one in crowd(15)] + crowd(15, start=15)
     report = await sync.run(db, JOB, source)
     assert (report.held, report.changed) == (15, 0)
     done = await approval.approve(db, JOB)

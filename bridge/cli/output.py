@@ -62,7 +62,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Value]]) -> None:
 def line(head: Value, pairs: Iterable[tuple[str, Value]]) -> str:
     """`head: key=value …`; pairs without a value are left out."""
     told = [f"{name.replace(' ', '_')}={_quoted(value)}" for name, value in pairs if value is not None]
-    return f"{_plain(head)}: {' '.join(told)}"
+    return f"{plain(head)}: {' '.join(told)}"
 
 
 def printable(text: str) -> str:
@@ -105,7 +105,8 @@ def _cell(value: Value) -> Text:
     return Text(printable(value))
 
 
-def _plain(value: Value) -> str:
+def plain(value: Value) -> str:
+    """A value for a line: times in ISO 8601, UTC."""
     match value:
         case datetime.datetime():
             return value.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -115,7 +116,7 @@ def _plain(value: Value) -> str:
 
 
 def _quoted(value: Value) -> str:
-    text = _plain(value)
+    text = plain(value)
     bare = bool(text) and not any(c.isspace() or c in "\"'=" for c in text)
     return text if bare else json.dumps(text, ensure_ascii=False)
 

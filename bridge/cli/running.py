@@ -37,7 +37,9 @@ def _options(told: Config) -> list[str]:
     return words
 
 
-def demo(once: Annotated[bool, typer.Option("--once", help="End when the first contacts have arrived.")] = False) -> None:
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="End when the first contacts have arrived.")] = False,
+) -> None:
     """The whole main job with nothing configured: a sample CRM, the daemon, and a stand-in Call Control Manager.
 
     On loopback ports and in a temporary directory, which is removed at the end. Ctrl-C ends it.

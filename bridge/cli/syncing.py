@@ -164,5 +164,3 @@ class Bars(Progress):
         if name not in self._tasks_by_name:
             self._tasks_by_name[name] = self.add_task(name, total=None, count=count)
         self.update(self._tasks_by_name[name], total=total, completed=completed, count=count)
-
-

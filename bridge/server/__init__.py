@@ -6,6 +6,7 @@ a telephone that rings and its answer. A new configuration is a new, frozen `Sur
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -62,17 +63,15 @@ class Front:
         self.surfaces = surfaces
 
     def server(self) -> web.Server:
-        """A protocol factory for `loop.create_server`. Bodies stay as they come: nobody here compresses them."""
-        return web.Server(
-            self.handle, keepalive_timeout=_IDLE, lingering_time=_LINGERING, auto_decompress=False, access_log=None
-        )
+        """A protocol factory for `loop.create_server`."""
+        return _Server(self.handle)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer, whatever happens; every error is JSON."""
         try:
             handler = self.surfaces.find(request)
             if handler is None:
-                return replies.error(404, "there is nothing at this path; the lookup is at [connector].path + /Lookup")
+                return replies.error(404, "there is nothing at this path")
             return await handler(request)
         except Refusal as refusal:
             return refusal.reply()
@@ -86,3 +85,28 @@ class Front:
             # The last resort of a request: whoever asks is told, the log has the rest, and the next one is served.
             _LOG.exception("request.failed", method=request.method, path=request.path)
             return replies.error(500, "this failed, and the log of bridge says why", close=True)
+
+
+class _Server(web.Server):
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(
+            self,
+            loop=asyncio.get_running_loop(),
+            keepalive_timeout=_IDLE,
+            lingering_time=_LINGERING,
+            access_log=None,
+            auto_decompress=False,  # bodies stay as they come: nobody here compresses them
+        )
+
+
+class _Connection(web.RequestHandler):
+    __slots__ = ()
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """Bytes that are no HTTP. They are neither said back nor logged, as aiohttp would: they may hold a token."""
+        _LOG.info("request.unreadable", address=request.remote, fault=type(exc).__name__)
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has already begun")
+        return replies.error(status, "this is no request that bridge can read", close=True)

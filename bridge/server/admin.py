@@ -7,23 +7,21 @@ import base64
 import binascii
 import hmac
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 
 from aiohttp import web
 
 from bridge import counts, errors, metrics
 from bridge.config import Config
-from bridge.server import peers, replies
+from bridge.server import Handler, peers, replies
 from bridge.server.peers import Throttle
+from bridge.server.replies import Refusal
 from bridge.store import Store
 
 _FRESH = 1.0
 """Seconds that a page of metrics is good for, however often it is asked for."""
 _DEADLINE = 2.0
-_OPEN = ("/health/live", "/health/ready")
-_CHALLENGE = {"WWW-Authenticate": 'Basic realm="bridge", charset="UTF-8"'}
-
-Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_CHALLENGE = 'Basic realm="bridge", charset="UTF-8"'
 
 
 class Admin:
@@ -37,19 +35,19 @@ class Admin:
         self._made = float("-inf")
         self._making = asyncio.Lock()
 
-    def app(self) -> web.Application:
-        """The application to serve."""
-        app = web.Application(middlewares=[self._guard])
-        app.router.add_get("/health/live", self.live)
-        app.router.add_get("/health/ready", self.ready)
-        app.router.add_get("/metrics", self.metrics)
-        return app
+    def paths(self) -> Mapping[str, Handler]:
+        """The pages that there are."""
+        return {"/health/live": self.live, "/health/ready": self.ready, "/metrics": self.metrics}
 
-    async def live(self, _request: web.Request) -> web.StreamResponse:
+    def find(self, path: str) -> Handler | None:
+        """None: all pages are at their paths alone."""
+        return None
+
+    async def live(self, _request: web.BaseRequest) -> web.StreamResponse:
         """200 while this process turns."""
         return replies.json(200, {"live": True})
 
-    async def ready(self, _request: web.Request) -> web.StreamResponse:
+    async def ready(self, _request: web.BaseRequest) -> web.StreamResponse:
         """200 while the database answers; 503 says why it does not."""
         try:
             async with asyncio.timeout(_DEADLINE):
@@ -59,8 +57,9 @@ class Admin:
             return replies.json(503, {"ready": False, "database": reason, "configuration": str(self.told.path)})
         return replies.json(200, {"ready": True, "database": "ok", "configuration": str(self.told.path)})
 
-    async def metrics(self, _request: web.Request) -> web.StreamResponse:
+    async def metrics(self, request: web.BaseRequest) -> web.StreamResponse:
         """All metrics; without the database, those that do not need it."""
+        self._admit(request)
         async with self._making:
             if time.monotonic() - self._made > _FRESH:
                 self._page = await self._render()
@@ -74,20 +73,16 @@ class Admin:
         except (errors.Unavailable, TimeoutError):
             return metrics.render(None)
 
-    @web.middleware
-    async def _guard(self, request: web.Request, handler: Next) -> web.StreamResponse:
-        """Errors as JSON, and a password for everything but health, where there are users."""
+    def _admit(self, request: web.BaseRequest) -> None:
+        """Refuse who shows no password, where there are users."""
         users = self.told.admin.users
-        if users and request.path not in _OPEN and not _allowed(users, request.headers.get("Authorization", "")):
-            given = "Authorization" in request.headers
-            wait = self._throttle.wrong(peers.address(request, ())) if given else 0.0
-            if wait:
-                return replies.error(429, "too many wrong passwords from this address", after=wait)
-            return replies.json(401, {"error": "a user and password of [admin].users are needed"}, _CHALLENGE)
-        try:
-            return await handler(request)
-        except web.HTTPException as refusal:
-            return replies.error(refusal.status, refusal.reason)
+        given = request.headers.get("Authorization")
+        if not users or _allowed(users, given or ""):
+            return
+        wait = self._throttle.wrong(peers.address(request, ())) if given else 0.0
+        if wait:
+            raise Refusal(429, "too many wrong passwords from this address", after=wait)
+        raise Refusal(401, "a user and password of [admin].users are needed", challenge=_CHALLENGE)
 
 
 def _allowed(users: Mapping[str, str], header: str) -> bool:

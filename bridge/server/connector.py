@@ -29,10 +29,11 @@ _NUMBER = "phonenumber"
 
 
 class Guard:
-    """What all tenants' connectors share: the count of wrong tokens, and the log."""
+    """What all tenants' connectors share: the count of wrong tokens, patience with slow bodies, and the log."""
 
-    def __init__(self, throttle: Throttle | None = None) -> None:
+    def __init__(self, throttle: Throttle | None = None, patience: float = bodies.SECONDS) -> None:
         self.throttle = throttle or Throttle()
+        self.patience = patience
         self.access = Access()
         self._paused = 0
 
@@ -84,7 +85,7 @@ class Connector:
         began = time.perf_counter()
         try:
             await self._admit(request)
-            asked = await _asked(request)
+            asked = await self._asked(request)
             found = self._lookups.remembered(self._place, asked)
             if found is None:
                 found = await self._lookups.answer(self._place, asked)
@@ -105,7 +106,7 @@ class Connector:
     async def workflow(self, request: web.BaseRequest) -> web.StreamResponse:
         """What a button in the CONNECTOR asks for."""
         await self._admit(request)
-        await bodies.read(request)
+        await bodies.read(request, seconds=self._guard.patience)
         name = _SLASHES.sub("/", request.path).rstrip("/").rpartition("/")[2]
         if name not in self._workflows:
             raise Refusal(404, "there is no workflow of this name; right is one of [connector.workflow]")
@@ -118,16 +119,15 @@ class Connector:
         if not self._tokens.take(given):
             await self._guard.refuse(peers.address(request, self._proxies))
 
-
-async def _asked(request: web.BaseRequest) -> str:
-    """The number that a request asks for, as it stands there; refused with 400 where it names none."""
-    raw = await bodies.read(request)
-    if raw:
-        return _in_body(raw)
-    for name, value in request.query.items():
-        if name.lower() == _NUMBER:
-            return value
-    raise Refusal(400, 'there is no number: right is the body {"inputs": {"phoneNumber": "41215522000"}}')
+    async def _asked(self, request: web.BaseRequest) -> str:
+        """The number that a request asks for, as it stands there; refused with 400 where it names none."""
+        raw = await bodies.read(request, seconds=self._guard.patience)
+        if raw:
+            return _in_body(raw)
+        for name, value in request.query.items():
+            if name.lower() == _NUMBER:
+                return value
+        raise Refusal(400, 'there is no number: right is the body {"inputs": {"phoneNumber": "41215522000"}}')
 
 
 def _in_body(raw: bytes) -> str:

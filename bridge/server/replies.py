@@ -19,15 +19,21 @@ _HEADERS = CIMultiDict({"Content-Type": JSON, "Cache-Control": "no-store", "Serv
 class Refusal(Exception):
     """A request that is not carried out: raised by whoever finds out, answered as JSON `{"error": …}`."""
 
-    def __init__(self, status: int, reason: str, *, close: bool = False, after: float | None = None) -> None:
+    def __init__(
+        self, status: int, reason: str, *, close: bool = False, after: float | None = None, challenge: str = ""
+    ) -> None:
         super().__init__(reason)
         self.status = status
         self._close = close
         self._after = after
+        self._challenge = challenge
 
     def reply(self) -> web.Response:
-        """The answer; with Retry-After where it is worth while."""
-        return error(self.status, str(self), close=self._close, after=self._after)
+        """The answer; with Retry-After where it is worth while, and with how to log in where that is asked for."""
+        reply = error(self.status, str(self), close=self._close, after=self._after)
+        if self._challenge:
+            reply.headers["WWW-Authenticate"] = self._challenge
+        return reply
 
 
 def body(raw: bytes) -> web.Response:
