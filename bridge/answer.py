@@ -32,8 +32,8 @@ from bridge.server.admin import Admin
 from bridge.server.connector import Guard
 from bridge.store import Store
 
-_FINISH = 3.5
-"""Seconds that requests under way have to end."""
+_FINISH, _LAST = 3.0, 0.5
+"""Seconds that requests under way have to end, and their answers to leave."""
 _FIRST = 10.0
 """Seconds that the database has to be there, before this process says `ready` without it."""
 _LOOK = 1.0
@@ -66,9 +66,8 @@ class Serving:
         finally:
             for one in listening:
                 one.close()
-            for made, _, _ in servers:
-                made.pre_shutdown()
-            await asyncio.gather(*(made.shutdown(_FINISH) for made, _, _ in servers))
+            await self._front.drain(_FINISH)
+            await asyncio.gather(*(made.shutdown(_LAST) for made, _, _ in servers))
             await self._lookups.close()
 
     async def prepare(self) -> None:
@@ -201,6 +200,7 @@ def start() -> None:
     """`python -m bridge.answer --config FILE`, as the keeper starts it."""
     options = argparse.ArgumentParser(prog="bridge.answer")
     options.add_argument("--config", type=Path, required=True)
+    log.setup()
     kept.die_with_parent()
     try:
         uvloop.run(main(options.parse_args().config, kept.reporter()))

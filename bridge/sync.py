@@ -53,7 +53,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one run did: counts of contacts, seconds of wall time. `would` lists a dry run's changes."""
+    """What one run did: counts of contacts, seconds of wall time. `would` lists a dry run's changes.
+
+    `new_hold`: something is held now that was not before.
+    """
 
     source: str
     read: int = 0
@@ -67,6 +70,7 @@ class Report:
     error: str = ""
     full: bool = False
     why_held: str = ""
+    new_hold: bool = False
     notes: tuple[str, ...] = ()
     would: tuple[Mapping[str, str], ...] = ()
 
@@ -200,8 +204,8 @@ async def _commit(
             return replace(report, would=await _would(session, job)), 0
         lost = tally["losses"]
         if why:
-            await session.execute(SQL["hold"], *key)
-            report, lost = replace(report, held=lost, why_held=why), 0
+            new = await session.execute(SQL["hold"], *key) and await session.value(SQL["newly_held"], *key)
+            report, lost = replace(report, held=lost, why_held=why, new_hold=bool(new)), 0
             tally = await session.row(SQL["tally"])
             after = before + tally["added"] - tally["removed"]
         else:

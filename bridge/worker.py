@@ -78,7 +78,7 @@ class Unit:
         job = assembly.job(tenant, name)
         try:
             while True:
-                wait, full = await self._due(tenant, name)
+                wait, full = await self._due(tenant, name, job.rules)
                 if wait > 0:
                     await asyncio.sleep(min(wait, 60.0))
                     continue
@@ -88,7 +88,7 @@ class Unit:
         finally:
             await source.close()
 
-    async def _due(self, tenant: Tenant, name: str) -> tuple[float, bool]:
+    async def _due(self, tenant: Tenant, name: str, rules: bytes) -> tuple[float, bool]:
         """Seconds until this source is due, and whether in full."""
         try:
             state = await self._db.row(sync.SQL["source"], tenant.name, name)
@@ -96,6 +96,8 @@ class Unit:
             return 1.0, False
         if state is None or state["tried_at"] is None:
             return 0.0, True
+        if bytes(state["rules"]) != rules and not state["failures"]:
+            return 0.0, True  # it was told anew what to read, or how
         table = tenant.sources[name]
         now = datetime.now(UTC)
         full = state["full_at"] is None or (now - state["full_at"]).total_seconds() >= table.full
@@ -129,7 +131,7 @@ async def run_logged(db: Store, job: sync.Job, source: Source, *, full: bool) ->
     counts = {k: v for k, v in report.public().items() if k not in ("source", "error") and (v or k == "seconds")}
     quiet = report.unchanged and not report.full and not (report.added or report.changed or report.removed)
     (_LOG.debug if quiet else _LOG.info)("run.done", source=job.source, tenant=job.tenant, full=report.full, **counts)
-    if report.held:
+    if report.held and report.new_hold:
         _LOG.error("run.held", source=job.source, tenant=job.tenant, held=report.held, reason=report.why_held)
     return report
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -19,7 +20,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from bridge import assembly, config, errors
+from bridge import assembly, config, errors, log
 from bridge.store import Store
 
 NAME = "drainer"
@@ -72,6 +73,7 @@ def _main() -> None:
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:
+            log.setup(stream=sys.stderr, level=logging.CRITICAL)
             asyncio.run(_drain(*json.loads(line)))
         living.append(pid)
         print(pid, flush=True)

@@ -23,7 +23,10 @@ def lookup(
     tenant: options.TenantName = options.MAIN,
     config: options.ConfigFile = None,
 ) -> None:
-    """What the CONNECTOR is answered for a number; --json: its answer, word for word."""
+    """Show what the CONNECTOR is answered for a number.
+
+    --json: the answer itself.
+    """
     told = session.load(config)
     found = orjson.loads(session.run(_lookup(told, options.tenant(told, tenant), number)))
     if as_json:
@@ -37,7 +40,6 @@ def lookup(
 async def _lookup(told: Config, tenant: Tenant, number: str) -> bytes:
     async with session.opened(told) as db:
         place = lookups.directory(tenant)
-        await lookups.prepare(db, place.suffix)
         return await lookups.answer_once(db, place, number)
 
 
@@ -47,9 +49,9 @@ def explain(
     tenant: options.TenantName = options.MAIN,
     config: options.ConfigFile = None,
 ) -> None:
-    """Why a number gets the name that it gets: its readings, everybody who has it, the rule that chose.
+    """Explain why a number gets the name that it gets.
 
-    And what each sink holds for it.
+    How it is read, everybody who has it, the rule that chose, and what each sink holds for it.
     """
     told = session.load(config)
     why, held = session.run(_explain(told, options.tenant(told, tenant), number))
@@ -63,7 +65,6 @@ def explain(
 async def _explain(told: Config, tenant: Tenant, number: str) -> tuple[Explanation, list[EntryState]]:
     async with session.opened(told) as db:
         place = lookups.directory(tenant)
-        await lookups.prepare(db, place.suffix)
         why = await explanation.explain(db, place, number)
         return why, await status.entries(db, tenant.name, [reading.key for reading in why.readings])
 

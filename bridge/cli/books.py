@@ -29,7 +29,10 @@ def export(
     tenant: options.TenantName = options.MAIN,
     config: options.ConfigFile = None,
 ) -> None:
-    """Write one phone book; exit code 1: it could not be written whole."""
+    """Write one phone book.
+
+    Exit code 1: it could not be written whole.
+    """
     told = session.load(config)
     place = options.tenant(told, tenant)
     book = options.one_of(name, place.phonebooks, "phone book")

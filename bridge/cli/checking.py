@@ -35,7 +35,9 @@ def check(
     as_json: options.AsJson = False,
     config: options.ConfigFile = None,
 ) -> None:
-    """Say every mistake in the configuration, then log in to every source and sink.
+    """Check the configuration, and log in to all that it names.
+
+    Every mistake in the file is said at once; then every source and sink is tried.
 
     Exit code 2: the configuration is wrong; 1: a source or sink does not let us in.
     """

@@ -42,14 +42,12 @@ async def deliver(db: Store, told: Config, tenant: Tenant, patience: float) -> M
         if said["event"] == "end":
             undelivered = said["undelivered"]
 
-    sinks_alone = dataclasses.replace(tenant, sources={})
-    wait = Request(tenant.name, patience=patience)
-    if await asks.daemon_works(db):
-        await asks.perform(db, sinks_alone, wait, emit, lambda: None)
-        return undelivered
-    await assembly.enrol(db, told)
+    if not await asks.daemon_works(db):
+        await assembly.enrol(db, told)
+    # A daemon holds the sinks; should it go meanwhile, they are ours.
     async with _draining(db, tenant, True) as wake:
-        await asks.perform(db, sinks_alone, wait, emit, wake)
+        sinks_alone = dataclasses.replace(tenant, sources={})
+        await asks.perform(db, sinks_alone, Request(tenant.name, patience=patience), emit, wake)
     return undelivered
 
 

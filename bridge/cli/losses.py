@@ -27,9 +27,9 @@ def approve(
     tenant: options.TenantName = options.MAIN,
     config: options.ConfigFile = None,
 ) -> None:
-    """Let through what is held of a source: what the last --list showed, or all if nothing was shown.
+    """Let through what is held of a source.
 
-    Then waits until the sinks know. Exit code 3: something is still held; 1: a sink did not take its pushes.
+    What the last --list showed, or all if nothing was shown. Then waits until the sinks know. Exit code 3: something is still held; 1: a sink did not take its pushes.
     """
     told = session.load(config)
     place = options.tenant(told, tenant)
@@ -62,9 +62,9 @@ def restore(
     tenant: options.TenantName = options.MAIN,
     config: options.ConfigFile = None,
 ) -> None:
-    """Bring removed contacts back, until the next full run says otherwise; then wait until the sinks know.
+    """Bring removed contacts back.
 
-    Exit code 1: a sink did not take its pushes.
+    Until the next full run says otherwise. Waits until the sinks know. Exit code 1: a sink did not take its pushes.
     """
     told = session.load(config)
     place = options.tenant(told, tenant)

@@ -15,7 +15,10 @@ from bridge.demo import run as demonstration
 
 
 def run(config: options.ConfigFile = None) -> None:
-    """Serve until SIGTERM; SIGHUP reads the configuration again."""
+    """Run the daemon in the foreground.
+
+    SIGTERM ends it; SIGHUP reads the configuration again, and a wrong one changes nothing.
+    """
     told = session.load(config)
     log.setup(told.log)
     for warning in told.warnings:
@@ -40,15 +43,18 @@ def _options(told: Config) -> list[str]:
 def demo(
     once: Annotated[bool, typer.Option("--once", help="End when the first contacts have arrived.")] = False,
 ) -> None:
-    """The whole main job with nothing configured: a sample CRM, the daemon, and a stand-in Call Control Manager.
+    """Show the whole main job, with nothing configured.
 
-    On loopback ports and in a temporary directory, which is removed at the end. Ctrl-C ends it.
+    A sample CRM, the daemon, and a stand-in Call Control Manager, on loopback ports and in a temporary directory, which is removed at the end. Ctrl-C ends it.
     """
     session.run(demonstration.run(output.say, once=once))
 
 
 def migrate(config: options.ConfigFile = None) -> None:
-    """Bring the database to this version; `run` and all other commands do so by themselves."""
+    """Bring the database to this version.
+
+    All other commands do so by themselves.
+    """
     told = session.load(config)
     before, after = session.run(_migrate(told))
     if before == after:

@@ -21,7 +21,7 @@ _PUBLIC = ("source", *_COUNTS, "error")
 
 
 def sync(
-    sources: Annotated[list[str] | None, typer.Argument(metavar="[SOURCE]...", help="These; else all.")] = None,
+    sources: Annotated[list[str] | None, typer.Argument(metavar="SOURCE", help="These; else all.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write and push nothing; list what would change.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Read everything, not what changed.")] = False,
     no_push: Annotated[bool, typer.Option("--no-push", help="Do not wait for the sinks.")] = False,
@@ -29,9 +29,9 @@ def sync(
     tenant: options.TenantName = options.MAIN,
     config: options.ConfigFile = None,
 ) -> None:
-    """Read the sources now, and wait until the sinks have taken what changed.
+    """Read the sources now, and push what changed.
 
-    A running daemon does it, and this follows; else it is done here. Exit code 1: a source failed, or a sink did not
+    Waits until the sinks have taken it. A running daemon does it, and this follows; else it is done here. Exit code 1: a source failed, or a sink did not
     take its pushes; 3: losses are held (with --dry-run: would be).
     """
     told = session.load(config)

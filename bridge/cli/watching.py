@@ -25,7 +25,10 @@ def show(
     tenant: options.AnyTenant = "",
     config: options.ConfigFile = None,
 ) -> None:
-    """Sources, sinks, what waits, what is held, what was refused, and since when."""
+    """Show how sources and sinks fare.
+
+    What waits, what is held, what fails, what was refused, and since when.
+    """
     told = session.load(config)
     places = options.tenants(told, tenant)
     found, daemon = session.run(_read(told, places))
@@ -112,9 +115,9 @@ def refused(
     tenant: options.AnyTenant = "",
     config: options.ConfigFile = None,
 ) -> None:
-    """What a sink refused, with its error code, and the records of sources that cannot be read.
+    """Show what was refused, and with which error code.
 
-    Each is tried again by itself when it changes; --retry tries what sinks refused now. An unreadable record is
+    By the sinks; and the records of sources that cannot be read. Each is tried again by itself when it changes; --retry tries what sinks refused now. An unreadable record is
     read again by `bridge sync --full`. Exit code 1: with --retry, a sink did not answer.
     """
     told = session.load(config)

@@ -7,6 +7,7 @@ a telephone that rings and its answer. A new configuration is a new, frozen `Sur
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -61,13 +62,38 @@ class Front:
 
     def __init__(self, surfaces: Surfaces) -> None:
         self.surfaces = surfaces
+        self._busy = 0
+        self._ending: asyncio.Event | None = None
 
     def server(self) -> web.Server:
         """A protocol factory for `loop.create_server`."""
         return _Server(self.handle)
 
+    async def drain(self, seconds: float) -> None:
+        """Wait so long for the requests under way, whose bodies may still be coming; their connections end with them.
+
+        (aiohttp's own way down hears nothing more of a connection, and so breaks off what is half said.)
+        """
+        self._ending = asyncio.Event()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._busy:
+                    self._ending.clear()
+                    await self._ending.wait()
+
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer, whatever happens; every error is JSON."""
+        self._busy += 1
+        try:
+            reply = await self._answer(request)
+        finally:
+            self._busy -= 1
+        if self._ending:
+            self._ending.set()
+            reply.force_close()
+        return reply
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             handler = self.surfaces.find(request)
             if handler is None:
@@ -94,7 +120,7 @@ class _Server(web.Server):
             loop=asyncio.get_running_loop(),
             keepalive_timeout=_IDLE,
             lingering_time=_LINGERING,
-            access_log=None,
+            access_log=None,  # type: ignore[arg-type]  # None is how aiohttp is told to write none
             auto_decompress=False,  # bodies stay as they come: nobody here compresses them
         )
 

@@ -78,6 +78,9 @@ set shown = held.shown and held.loss = excluded.loss and held.checksum is not di
     names = excluded.names, named = excluded.named, callable = excluded.callable, modified = excluded.modified,
     body = excluded.body;
 
+-- name: newly_held
+select exists (select from held where tenant = $1 and source = $2 and since = now());
+
 -- name: end_hold
 delete from held where tenant = $1 and source = $2;
 

@@ -1,0 +1,138 @@
+"""Health and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from listed import record
+from served import configured, hold
+
+from bridge import embedded, store
+from bridge.config import Config
+from bridge.server import Front, Surfaces
+from bridge.server.admin import Admin
+from bridge.store import Store
+
+USERS = '[admin]\nusers = { admin = "sesämé-open", other = "second" }'
+
+
+@contextlib.asynccontextmanager
+async def admin(db: Store, told: Config) -> AsyncIterator[aiohttp.ClientSession]:
+    handler = Front(Surfaces([Admin(db, told)])).server()
+    server = await asyncio.get_running_loop().create_server(handler, "127.0.0.1", 0)
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as session:
+            yield session
+    finally:
+        server.close()
+        await handler.shutdown(1)
+
+
+async def got(session: aiohttp.ClientSession, path: str, **more: Any) -> tuple[int, str]:
+    async with session.get(path, **more) as reply:
+        return reply.status, await reply.text()
+
+
+async def test_health_while_all_is_well(db: Store, tmp_path: Path) -> None:
+    told = configured(tmp_path)
+    async with admin(db, told) as session:
+        assert await got(session, "/health/live") == (200, '{"live":true}')
+        async with session.get("/health/ready") as reply:
+            assert reply.status == 200
+            assert await reply.json() == {"ready": True, "database": "ok", "configuration": str(told.path)}
+
+
+async def test_health_and_metrics_without_a_database(tmp_path: Path) -> None:
+    server = await embedded.open(tmp_path)
+    db = Store(server.dsn)
+    await store.migrate(db)
+    async with admin(db, configured(tmp_path)) as session:
+        assert (await got(session, "/health/ready"))[0] == 200
+        await server.close()
+        assert (await got(session, "/health/live"))[0] == 200
+        async with session.get("/health/ready") as reply:
+            assert reply.status == 503
+            said = await reply.json()
+        assert said["ready"] is False
+        assert "database" in said["database"]
+        status, page = await got(session, "/metrics")
+        assert status == 200
+        assert "bridge_database_up 0.0" in page
+        assert "bridge_lookups_total" in page
+    await db.close()
+
+
+async def test_metrics_count_what_the_database_holds(db: Store, tmp_path: Path) -> None:
+    await hold(db, "crm", record("1", "Ann", "+352 621 111 111"), record("2", "Bob", "+352 621 222 222"))
+    await hold(db, "crm", record("1", "Ann", "+352 621 111 111"))
+    sink = '[sink.pbx]\ntype = "ccm"\nurl = "https://pbx.example.com/"\nsecurity_key = "key"'
+    await db.execute("insert into sink (tenant, name, denied) values ('default', 'pbx', 'INVALID_AUTH_ID')")
+    await db.execute(
+        "insert into entry (tenant, sink, number, state, since, due_at) select 'default', 'pbx', n::text, s,"
+        " now() - interval '1 minute', now()"
+        " from unnest(array['due', 'sent', 'refused', 'clean']) with ordinality x(s, n)"
+    )
+    async with admin(db, configured(tmp_path, sink)) as session:
+        async with session.get("/metrics") as reply:
+            assert reply.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+            page = (await reply.text()).splitlines()
+        for line in (
+            "bridge_database_up 1.0",
+            'bridge_contacts{source="crm",tenant="default"} 1.0',
+            'bridge_runs_total{result="done",source="crm",tenant="default"} 2.0',
+            'bridge_records_total{change="added",source="crm",tenant="default"} 2.0',
+            'bridge_records_total{change="removed",source="crm",tenant="default"} 1.0',
+            'bridge_contacts{source="office",tenant="default"} 0.0',
+            'bridge_queue{sink="pbx",tenant="default"} 2.0',
+            'bridge_refused{sink="pbx",tenant="default"} 1.0',
+            'bridge_sink_stopped{sink="pbx",tenant="default"} 1.0',
+        ):
+            assert line in page
+        [oldest] = [line for line in page if line.startswith("bridge_queue_oldest_seconds{")]
+        assert 60 <= float(oldest.split()[-1]) < 70
+        assert any(line.startswith("bridge_source_last_good_run_timestamp_seconds{source=") for line in page)
+
+
+async def test_password_is_asked_for_everything_but_health(db: Store, tmp_path: Path) -> None:
+    async with admin(db, configured(tmp_path, USERS)) as session:
+        assert (await got(session, "/health/live"))[0] == 200
+        assert (await got(session, "/health/ready"))[0] == 200
+        async with session.get("/metrics") as reply:
+            assert reply.status == 401
+            assert reply.headers["WWW-Authenticate"].startswith("Basic ")
+        for user, password, status in (
+            ("admin", "sesämé-open", 200),
+            ("other", "second", 200),
+            ("admin", "second", 401),
+            ("nobody", "", 401),
+        ):
+            auth = aiohttp.encode_basic_auth(user, password, "utf-8")
+            assert (await got(session, "/metrics", headers={"Authorization": auth}))[0] == status
+        for header in ("Basic !!!", "Basic", "Bearer x", "Basic w6Q"):
+            assert (await got(session, "/metrics", headers={"Authorization": header}))[0] == 401
+
+
+async def test_guessing_is_slowed_down(db: Store, tmp_path: Path) -> None:
+    async with admin(db, configured(tmp_path, USERS)) as session:
+        wrong = {"Authorization": "Basic d3Jvbmc6d3Jvbmc="}
+        assert [(await got(session, "/metrics", headers=wrong))[0] for _ in range(11)] == [401] * 10 + [429]
+
+
+async def test_nothing_else_is_there(db: Store, tmp_path: Path) -> None:
+    async with admin(db, configured(tmp_path)) as session:
+        for path in ("/", "/metrics/x", "/services/Lookup"):
+            status, page = await got(session, path)
+            assert (status, page) == (404, '{"error":"there is nothing at this path"}')
+
+
+@pytest.mark.parametrize("asked", [1, 5])
+async def test_page_is_made_at_most_once_a_second(db: Store, tmp_path: Path, asked: int) -> None:
+    async with admin(db, configured(tmp_path)) as session:
+        pages = await asyncio.gather(*(got(session, "/metrics") for _ in range(asked)))
+        assert len(set(pages)) == 1

@@ -1,0 +1,202 @@
+"""The serving process as its keeper starts it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from listed import record
+from served import SOURCES, TOKEN, configured, hold
+
+from bridge.keys import Endpoint
+from bridge.server import sockets
+from bridge.store import Store
+
+BODY = {"inputs": {"phoneNumber": "41215522000"}}
+AUTH = {"X-Execution-Token": TOKEN}
+
+
+@dataclass
+class Answering:
+    """A serving process, and what it reported and logged."""
+
+    process: asyncio.subprocess.Process
+    reports: asyncio.StreamReader
+    http: int
+    admin: int
+
+    async def reported(self, want: str) -> None:
+        """Wait for this line."""
+        async with asyncio.timeout(20):
+            while (line := (await self.reports.readline()).decode().strip()) != want:
+                assert line, f"it ended without saying {want!r}"
+
+    async def logged(self, event: str) -> Any:
+        """Wait for this event."""
+        assert self.process.stderr
+        async with asyncio.timeout(20):
+            while line := await self.process.stderr.readline():
+                if json.loads(line)["event"] == event:
+                    return json.loads(line)
+        raise AssertionError(f"it ended without logging {event!r}")
+
+
+@contextlib.asynccontextmanager
+async def answering(dsn: str, path: Path) -> AsyncIterator[Answering]:
+    made = sockets.bind([Endpoint("127.0.0.1", 0), Endpoint("127.0.0.1", 0)])
+    for one in made:
+        one.set_inheritable(True)
+    reading, writing = os.pipe()
+    env = {
+        **os.environ,
+        "BRIDGE_SOCKETS": json.dumps({"http": [made[0].fileno()], "admin": [made[1].fileno()]}),
+        "BRIDGE_DSN": dsn,
+        "BRIDGE_REPORT": str(writing),
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "bridge.answer", "--config", str(path)),
+        env=env,
+        pass_fds=[writing, *(one.fileno() for one in made)],
+        stderr=subprocess.PIPE,
+    )
+    os.close(writing)
+    reports = asyncio.StreamReader()
+    pipe = os.fdopen(reading, "rb", buffering=0)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reports), pipe
+    )
+    ports = [one.getsockname()[1] for one in made]
+    for one in made:
+        one.close()
+    try:
+        yield Answering(process, reports, *ports)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        async with asyncio.timeout(10):
+            # What it still logs is read, so that it does not wait for that.
+            await process.communicate()
+        transport.close()
+
+
+async def asked(port: int, session: aiohttp.ClientSession, path: str = "/services/Lookup", **more: Any) -> Any:
+    url = f"{more.pop('scheme', 'http')}://127.0.0.1:{port}{path}"
+    async with session.post(url, json=BODY, headers=AUTH, **more) as reply:
+        return reply.status, await reply.json()
+
+
+async def test_it_answers_reports_and_ends_in_time(db: Store, dsn: str, tmp_path: Path) -> None:
+    await hold(db, "crm", record("42", "Alexa Holiday", "+41 21 552 20 00"))
+    told = configured(tmp_path)
+    async with answering(dsn, told.path) as it, aiohttp.ClientSession() as session:
+        await it.reported("ready")
+        status, document = await asked(it.http, session)
+        assert (status, [one["name"] for one in document]) == (200, ["Alexa Holiday"])
+        event = await it.logged("lookup.answered")
+        assert (event["number"], event["found"]) == ("4121…00", True)
+        async with session.get(f"http://127.0.0.1:{it.admin}/health/ready") as reply:
+            assert reply.status == 200
+        it.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(5):
+            assert await it.process.wait() == 0
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await asked(it.http, session)
+
+
+async def test_request_under_way_is_finished_at_the_end(db: Store, dsn: str, tmp_path: Path) -> None:
+    await hold(db, "crm", record("42", "Alexa Holiday", "+41 21 552 20 00"))
+    async with answering(dsn, configured(tmp_path).path) as it:
+        await it.reported("ready")
+        reader, writer = await asyncio.open_connection("127.0.0.1", it.http)
+        body = json.dumps(BODY).encode()
+        head = f"POST /services/Lookup HTTP/1.1\r\nHost: x\r\nX-Execution-Token: {TOKEN}\r\n"
+        writer.write(head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body[:10])
+        await asyncio.sleep(0.2)
+        it.process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.2)
+        writer.write(body[10:])
+        async with asyncio.timeout(5):
+            assert b"Alexa Holiday" in await reader.read()
+            assert await it.process.wait() == 0
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_sighup_takes_a_good_configuration_and_refuses_a_bad_one(db: Store, dsn: str, tmp_path: Path) -> None:
+    await hold(db, "crm", record("42", "Alexa Holiday", "+41 21 552 20 00"))
+    told = configured(tmp_path)
+    async with answering(dsn, told.path) as it, aiohttp.ClientSession() as session:
+        await it.reported("ready")
+        assert (await asked(it.http, session))[0] == 200
+        told.path.write_text("[connector]\ntokn = 1")
+        it.process.send_signal(signal.SIGHUP)
+        event = await it.logged("config.refused")
+        assert any("tokn" in problem for problem in event["problems"])
+        assert (await asked(it.http, session))[0] == 200
+        configured(tmp_path, 'path = "/new"', more=SOURCES.replace("Sugar CRM", "New Name"))
+        it.process.send_signal(signal.SIGHUP)
+        await it.logged("config.loaded")
+        assert (await asked(it.http, session))[0] == 404
+        status, document = await asked(it.http, session, "/new/Lookup")
+        assert (status, document[0]["crmName"]) == (200, "New Name")
+
+
+async def test_it_starts_without_a_database(tmp_path: Path) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        dsn = f"postgresql://bridge@127.0.0.1:{nobody.getsockname()[1]}/bridge"
+        async with answering(dsn, configured(tmp_path).path) as it, aiohttp.ClientSession() as session:
+            await it.logged("lookup.unavailable")
+            assert (await asked(it.http, session))[0] == 503
+            async with session.get(f"http://127.0.0.1:{it.admin}/health/ready") as reply:
+                assert reply.status == 503
+
+
+async def test_bad_configuration_ends_it_with_2(tmp_path: Path) -> None:
+    told = configured(tmp_path)
+    told.path.write_text("nonsense = 1")
+    async with answering("postgresql://127.0.0.1:1/x", told.path) as it:
+        assert [p for p in (await it.logged("config.refused"))["problems"] if "nonsense" in p]
+        assert await it.process.wait() == 2
+
+
+def certificate(folder: Path, name: str) -> None:
+    made = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -keyout tls.key -out tls.pem"
+    )
+    named = ["-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*made.split(), *named], cwd=folder, check=True, capture_output=True)
+
+
+async def test_tls_with_a_certificate_that_is_renewed(db: Store, dsn: str, tmp_path: Path) -> None:
+    await hold(db, "crm", record("42", "Alexa Holiday", "+41 21 552 20 00"))
+    certificate(tmp_path, "first")
+    told = configured(tmp_path, '[http]\ntls = { certificate = "tls.pem", key = "tls.key" }')
+    async with answering(dsn, told.path) as it:
+        await it.reported("ready")
+        first = (tmp_path / "tls.pem").read_text()
+        async with aiohttp.ClientSession() as session:
+            context = ssl.create_default_context(cadata=first)
+            assert (await asked(it.http, session, scheme="https", ssl=context))[0] == 200
+        certificate(tmp_path, "second")
+        it.process.send_signal(signal.SIGHUP)
+        await it.logged("config.loaded")
+        async with aiohttp.ClientSession() as session:
+            with pytest.raises(aiohttp.ClientConnectorCertificateError):
+                await asked(it.http, session, scheme="https", ssl=context)
+            context = ssl.create_default_context(cadata=(tmp_path / "tls.pem").read_text())
+            assert (await asked(it.http, session, scheme="https", ssl=context))[0] == 200
