@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from bridge import errors, log, numbers, questions, store
+from bridge import contact, errors, log, numbers, questions, store
 from bridge.answers import Answers
 from bridge.config import Tenant
 from bridge.contact import Contact
@@ -178,7 +178,7 @@ async def answer_once(db: Store, place: Directory, asked: str) -> bytes:
 
 def render(place: Directory, found: Sequence[Found]) -> bytes:
     """The page's list: every field in every result, unknown texts "" and objects {}."""
-    return orjson.dumps([_result(place, one.source, _shown(one)) for one in found]) if found else NOBODY
+    return orjson.dumps([_result(place, one.source, contact.load(one.body)) for one in found]) if found else NOBODY
 
 
 def _result(place: Directory, source: str, held: Contact) -> Mapping[str, object]:
@@ -199,22 +199,6 @@ def _result(place: Directory, source: str, held: Contact) -> Mapping[str, object
         "crmActions": place.workflows,
         "CrmActions": place.workflows,
     }
-
-
-def _shown(found: Found) -> Contact:
-    """What a lookup shows of a contact; reading the rest would take longer than all else here."""
-    held = orjson.loads(found.body)
-    return Contact(
-        source=found.source,
-        id=found.id,
-        first_name=held.get("first_name", ""),
-        last_name=held.get("last_name", ""),
-        display_name=held.get("display_name", ""),
-        company=held.get("company", ""),
-        contact_url=held.get("contact_url", ""),
-        company_url=held.get("company_url", ""),
-        custom=tuple(held.get("custom", ())),
-    )
 
 
 def _http(url: str) -> str:

@@ -66,6 +66,7 @@ class Outbox:
         """
         async with store.locked(self._db, "sink", *self._key) as session:
             assert session is not None
+            self._ready.clear()  # what a lost session left here is the database's to give out again
             await session.execute(SQL["recover"], *self._key, min(self._timeout, 5.0))
             try:
                 while True:
@@ -237,7 +238,7 @@ class Outbox:
             if task.partner and task.took_partner(push):
                 await self._vacate(connection, task.partner.number)
             elif task.partner:
-                await connection.execute(SQL["free"], *self._key, task.partner.number)
+                await connection.execute(SQL["doubt"], *self._key, task.partner.number)
             if self._trying_one or time.monotonic() - self._well_said > 5:
                 self._well_said = time.monotonic()
                 await connection.execute(SQL["well"], *self._key)
@@ -251,11 +252,12 @@ class Outbox:
         self._failures = 0
         row = task.row
         _LOG.warning("push.refused", sink=self._key[1], number=row.number, code=refusal.code, reason=str(refusal))
+        doubt = row.state == "sent" and not held_none
         await connection.execute(
-            SQL["refused"], *self._key, row.number, refusal.code, str(refusal), row.names, row.kind, held_none
+            SQL["refused"], *self._key, row.number, refusal.code, str(refusal), row.names, row.kind, held_none, doubt
         )
         if task.partner:
-            await connection.execute(SQL["free"], *self._key, task.partner.number)
+            await connection.execute(SQL["doubt" if doubt else "free"], *self._key, task.partner.number)
 
     async def _unsettled(self, task: Task, fault: errors.Unavailable) -> None:
         """It may have been done: ask before sending again."""

@@ -6,6 +6,7 @@ Memory is bounded by a page.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from bridge import normalise, store
@@ -34,6 +35,8 @@ class Staging:
         self._rules = rules
         self._empty = empty
         self._n = 0
+        # A source asks what is known while the page before is being staged, and a connection does one thing at a time.
+        self._turn = asyncio.Lock()
         self.read = 0
         self.odd_numbers = 0
 
@@ -46,12 +49,17 @@ class Staging:
         if not listed:
             return set()
         ids, versions = zip(*listed, strict=True)
-        rows = await self._session.fetch(SQL["known"], *self._key, ids, versions)
+        async with self._turn:
+            rows = await self._session.fetch(SQL["known"], *self._key, ids, versions)
         self.read += len(rows)
         return {row["id"] for row in rows}
 
     async def add(self, page: Page) -> None:
         """Stage one page."""
+        async with self._turn:
+            await self._add(page)
+
+    async def _add(self, page: Page) -> None:
         if page.records:
             await self._records(page.records)
         if page.kept:

@@ -14,7 +14,7 @@ import pytest
 from drainers import NAME, Nursery, kill, nursery
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from listed import Listed, record
 from msgspec.structs import replace
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 Shown = tuple[str, str, str]
 
 SOURCES = ("crm", "office")
-NUMBERS = ("+352621000001", "+352621000002", "+352621000003", "+352621000004", "+4930123456", "12")
+NUMBERS = ("+352621000001", "+352621000002", "+352621000003", "+4930123456", "12")
 SPELLINGS: dict[str, Callable[[str], str]] = {
     "digits": lambda number: number.removeprefix("+"),
     "zeros": lambda number: number.replace("+", "00"),
@@ -67,19 +67,46 @@ where state in ('due', 'sent') and due_at > now()
 """No pause is waited for; what is under way, which the outbox marks so, is left alone."""
 FRESH = "truncate contact, number, entry, sink, source, run, removed, held, unreadable"
 CUT = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1"
-HARMLESS = ("answer_lost_after_apply", "cut_before_apply", "status_500_html", "garbage", "html_200", "padded_codes")
-STOPPING = ("key_invalid", "key_expired")
 ANSWERED = ("code_500", "code_500_applied")
 """After four of these in a row the outbox takes an entry that was never acknowledged to be absent."""
+FAULTS = (
+    *("answer_lost_after_apply", "cut_before_apply", "status_500_html", "garbage", "html_200", "hang", "padded_codes"),
+    *("key_invalid", "key_expired", *ANSWERED),
+)
 
-names = st.sampled_from([("Ann", "Lee"), ("Bob", "Ray"), ("Cem", "Oz"), ("", "")])
+names = st.sampled_from([("Ann", "Lee"), ("Bob", "Ray"), ("Cem", "Oz"), ("Dee", "Fox"), ("", "")])
 companies = st.sampled_from(["", "Acme Works"])
+numbers = st.sampled_from(NUMBERS)
 raw_numbers = st.builds(
-    RawNumber, st.sampled_from(NUMBERS), st.sampled_from(["work", "mobile"]), company=st.sampled_from([False, False, True])
+    RawNumber,
+    st.sampled_from(NUMBERS),
+    st.sampled_from(["work", "mobile"]),
+    company=st.sampled_from([False, False, True]),
 )
 few_numbers = st.lists(raw_numbers, max_size=3, unique_by=lambda one: one.text)
 sources = st.sampled_from(SOURCES)
-ids = st.sampled_from("123")
+ids = st.sampled_from("12")
+
+
+@dataclass(frozen=True)
+class Luck:
+    """How a run goes on: whether it is full, what befalls how many answers, and how delivery ends after `ms`."""
+
+    full: bool
+    fault: str
+    times: int
+    ms: int | None
+    end: str
+
+
+lucks = st.builds(
+    Luck,
+    full=st.booleans(),
+    fault=st.sampled_from(("", *FAULTS)),
+    times=st.integers(1, 2),
+    ms=st.none() | st.integers(0, 80),
+    end=st.sampled_from(["", "death", "cut", "time"]),
+)
 
 
 @dataclass(frozen=True)
@@ -151,46 +178,44 @@ class World(RuleBasedStateMachine):
         self.told = config.load(self.path)
         self.wait(assembly.enrol(self.db, self.told))
 
-    # What people do to contacts
+    # What people do to contacts, what goes wrong while it is brought to the Manager, and how that ends
 
-    @rule(source=sources, id=ids, who=names, company=companies, numbers=few_numbers)
-    def put(self, source: str, id: str, who: tuple[str, str], company: str, numbers: list[RawNumber]) -> None:
+    @rule(source=sources, id=ids, who=names, company=companies, numbers=few_numbers, luck=lucks)
+    def put(
+        self, source: str, id: str, who: tuple[str, str], company: str, numbers: list[RawNumber], luck: Luck
+    ) -> None:
         named = record(id, " ".join(who).strip(), company=company)
         self.crm[source][id] = replace(named, numbers=tuple(numbers))
+        self.go_on(source, luck)
 
-    @rule(source=sources, id=ids)
-    def remove(self, source: str, id: str) -> None:
+    @rule(source=sources, id=ids, luck=lucks)
+    def remove(self, source: str, id: str, luck: Luck) -> None:
         self.crm[source].pop(id, None)
+        self.go_on(source, luck)
 
-    @rule(source=sources, one=ids, other=ids)
-    def swap_numbers(self, source: str, one: str, other: str) -> None:
+    @rule(source=sources, one=ids, other=ids, luck=lucks)
+    def swap_numbers(self, source: str, one: str, other: str, luck: Luck) -> None:
         book = self.crm[source]
         if one in book and other in book:
             a, b = book[one], book[other]
             book[one], book[other] = replace(a, numbers=b.numbers), replace(b, numbers=a.numbers)
+        self.go_on(source, luck)
 
-    @rule(source=sources, id=ids, number=st.sampled_from(NUMBERS))
-    def change_number(self, source: str, id: str, number: str) -> None:
+    @rule(source=sources, id=ids, number=numbers, luck=lucks, more=st.booleans())
+    def change_number(self, source: str, id: str, number: str, luck: Luck, more: bool) -> None:
+        """Another first number, or one more before it."""
         held = self.crm[source].get(id)
         if held and held.numbers and number not in {one.text for one in held.numbers}:
-            first = RawNumber(number, held.numbers[0].kind, held.numbers[0].company)
-            self.crm[source][id] = replace(held, numbers=(first, *held.numbers[1:]))
+            first = replace(held.numbers[0], text=number)
+            self.crm[source][id] = replace(held, numbers=(first, *held.numbers[not more :]))
+        self.go_on(source, luck)
 
-    # What the daemon does
-
-    @rule(source=sources, full=st.booleans())
-    def run_source(self, source: str, full: bool) -> None:
-        """One run; afterwards the model knows what the store must."""
-        self.runs += 1
-        now, before = self.crm[source], self.store[source]
-        listed = Listed(ANCHOR, *now.values())
-        changed = [one for one in now.values() if one.id not in before or before[one.id].record != one]
-        if not full and before:
-            gone = [id for id in before if id not in now]
-            listed.pages = [Page(records=changed[:1]), Page(removed=gone, records=changed[1:]), Page(cursor={})]
-        self.wait(sync.run(self.db, assembly.job(self.told.tenants["default"], source), listed, full=full))
-        fresh = {one.id: Held(one, self.runs) for one in changed}
-        self.store[source] = {id: fresh.get(id) or before[id] for id in now}
+    @rule(source=sources, id=ids, who=names, luck=lucks)
+    def rename(self, source: str, id: str, who: tuple[str, str], luck: Luck) -> None:
+        if held := self.crm[source].get(id):
+            named = record(id, " ".join(who).strip(), company=held.company)
+            self.crm[source][id] = replace(named, numbers=held.numbers)
+        self.go_on(source, luck)
 
     @rule(order=st.permutations(SOURCES), only_first=st.booleans())
     def reorder_sources(self, order: list[str], only_first: bool) -> None:
@@ -204,29 +229,41 @@ class World(RuleBasedStateMachine):
         self.spelling = spelling
         self.configure()
 
-    @rule(ms=st.integers(0, 120))
-    def drain_for_a_while(self, ms: int) -> None:
+    def go_on(self, source: str, luck: Luck) -> None:
+        """A run, and some milliseconds of delivery under that luck."""
+        self.run_source(source, full=luck.full)
+        if luck.fault in ANSWERED and self.answered == 3:
+            return
+        self.answered += luck.fault in ANSWERED
+        if luck.fault:
+            self.manager.faults.set(luck.fault, times=1 if luck.fault in ANSWERED else luck.times, seconds=0.1)
+        if luck.ms is not None:
+            self.drain(luck.ms)
+        if luck.end == "death":
+            self.die()
+        if luck.end == "cut":
+            self.wait(self.db.execute(CUT, NAME))
+        if luck.end == "time":
+            self.wait(self.pass_time())
+
+    def run_source(self, source: str, *, full: bool) -> None:
+        """One run; afterwards the model knows what the store must."""
+        self.runs += 1
+        now, before = self.crm[source], self.store[source]
+        listed = Listed(ANCHOR, *now.values())
+        changed = [one for one in now.values() if one.id not in before or before[one.id].record != one]
+        if not full and before:
+            gone = [id for id in before if id not in now]
+            listed.pages = [Page(records=changed[:1]), Page(removed=gone, records=changed[1:]), Page(cursor={})]
+        self.wait(sync.run(self.db, assembly.job(self.told.tenants["default"], source), listed, full=full))
+        fresh = {one.id: Held(one, self.runs) for one in changed}
+        self.store[source] = {id: fresh.get(id) or before[id] for id in now}
+
+    def drain(self, ms: int) -> None:
         if self.drainer is None:
             self.drainer = self.born.start(self.dsn, self.path)
         self.wait(asyncio.sleep(ms / 1000))
 
-    # What goes wrong
-
-    @rule(fault=st.sampled_from((*HARMLESS, *STOPPING)), times=st.integers(1, 4), skip=st.booleans())
-    def break_answers(self, fault: str, times: int, skip: bool) -> None:
-        self.manager.faults.set(fault, times=times, chance=0.5 if skip else 1.0)
-
-    @precondition(lambda self: self.answered < 3)
-    @rule(fault=st.sampled_from(ANSWERED))
-    def fail_in_its_own_words(self, fault: str) -> None:
-        self.answered += 1
-        self.manager.faults.set(fault, times=1)
-
-    @rule(applied=st.booleans())
-    def hang(self, applied: bool) -> None:
-        self.manager.faults.set("hang", times=1, seconds=0.15, applied=applied)
-
-    @rule()
     def die(self) -> None:
         """The drainer is killed; what it had sent arrives all the same."""
         if self.drainer is not None:
@@ -234,17 +271,8 @@ class World(RuleBasedStateMachine):
             self.drainer = None
             self.wait(asyncio.sleep(0.05))
 
-    @rule()
-    def lose_the_database(self) -> None:
-        self.wait(self.db.execute(CUT, NAME))
-        self.wait(asyncio.sleep(0.02))
-
-    @rule()
-    def hurry(self) -> None:
-        """Time passes: pauses are over."""
-        self.wait(self.pass_time())
-
     async def pass_time(self) -> None:
+        """Pauses are over."""
         await self.db.execute(HURRY)
         await self.db.execute("update sink set due_at = null")
 
@@ -253,10 +281,8 @@ class World(RuleBasedStateMachine):
     @rule()
     def settle(self) -> None:
         """Nothing goes wrong any more: the Manager ends exactly right."""
-        for source in SOURCES:
-            self.run_source(source, full=False)
         self.manager.faults.clear()
-        self.drain_for_a_while(0)
+        self.drain(0)
         self.wait(self.delivered())
         self.answered = 0
         assert self.manager.duplicates() == []

@@ -342,3 +342,35 @@ async def test_failure_inside_is_500_without_a_trace(served: Served) -> None:
     status, document = await said(served, "POST", "/services/Lookup", json=BODY)
     assert (status, list(document)) == (500, ["error"])
     assert "inside" not in str(document)
+
+
+@pytest.mark.parametrize(
+    ("first", "headers", "want"),
+    [
+        (b"POST /services/Lookup HTTP/1.1", b"", b"HTTP/1.1 200 OK"),
+        (b"POST /services/Lookup HTTP/1.1", b"Connection: close\r\n", b"HTTP/1.1 200 OK"),
+        (b"POST /services/Lookup HTTP/1.0", b"", b"HTTP/1.0 200 OK"),
+        (b"POST /services/Lookup HTTP/1.0", b"Connection: keep-alive\r\n", b"HTTP/1.0 200 OK"),
+        (b"HEAD /services/Lookup HTTP/1.1", b"Connection: close\r\n", b"HTTP/1.1 200 OK"),
+    ],
+)
+async def test_answer_is_whole_for_every_kind_of_client(
+    served: Served, first: bytes, headers: bytes, want: bytes
+) -> None:
+    body = orjson.dumps(BODY)
+    token = b"X-Execution-Token: %b\r\nContent-Length: %d\r\n\r\n" % (TOKEN.encode(), len(body))
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    writer.write(first + b"\r\nHost: x\r\n" + headers + token + body)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:-2])
+    assert head.startswith(want + b"\r\n")
+    assert fields[b"content-type"] == b"application/json; charset=utf-8"
+    assert fields[b"date"].endswith(b"gmt")
+    assert fields[b"server"] == b"bridge"
+    if not first.startswith(b"HEAD"):
+        answer = await asyncio.wait_for(reader.readexactly(int(fields[b"content-length"])), 5)
+        assert names(orjson.loads(answer)) == ["Alexa Holiday"]
+    if b"close" in headers or (b"HTTP/1.0" in first and not headers):
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+    writer.close()
+    await writer.wait_closed()

@@ -81,8 +81,8 @@ def age(when: datetime.datetime | None, now: datetime.datetime | None = None) ->
 
 
 def _as_table(columns: Sequence[str], rows: Iterable[Sequence[Value]]) -> None:
-    # NO_COLOR and the terminal's width are rich's business.
-    made = Table(box=None, pad_edge=False, header_style="bold")
+    plain_text = bool(os.environ.get("NO_COLOR"))
+    made = Table(box=None, pad_edge=False, header_style="" if plain_text else "bold")
     rows = list(rows)
     for n, column in enumerate(columns):
         number = all(isinstance(row[n], int | float | None) for row in rows)

@@ -24,7 +24,7 @@ def sync(
     sources: Annotated[list[str] | None, typer.Argument(metavar="SOURCE", help="These; else all.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write and push nothing; list what would change.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Read everything, not what changed.")] = False,
-    no_push: Annotated[bool, typer.Option("--no-push", help="Do not wait for the sinks.")] = False,
+    no_push: Annotated[bool, typer.Option("--no-push", help="Push nothing here, and wait for no daemon to.")] = False,
     as_json: options.AsJson = False,
     tenant: options.TenantName = options.MAIN,
     config: options.ConfigFile = None,

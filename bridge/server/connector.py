@@ -15,10 +15,10 @@ from bridge import config, errors, keys, lookup, metrics
 from bridge.config import Tenant
 from bridge.keys import Network
 from bridge.lookup import Lookups
-from bridge.server import Handler, bodies, peers, replies
+from bridge.server import Handler, bodies, peers
 from bridge.server.access import Access, masked
 from bridge.server.peers import Throttle
-from bridge.server.replies import Refusal
+from bridge.server.replies import Ready, Refusal
 from bridge.server.tokens import Tokens
 
 _PAUSE = 0.5
@@ -101,7 +101,7 @@ class Connector:
         if self._guard.access.due():
             fields = {"number": masked(asked), "found": not empty, "seconds": round(took, 4)}
             self._guard.access.write("lookup.answered", tenant=self._place.tenant, **fields)
-        return replies.body(found)
+        return Ready(found)
 
     async def workflow(self, request: web.BaseRequest) -> web.StreamResponse:
         """What a button in the CONNECTOR asks for."""

@@ -3,7 +3,7 @@
 -- name: settle_owners
 -- The owners of the touched numbers: a person before a company's own number, the sink's order of sources ($3; "*": and
 -- last those that left the configuration), the contact that changed last. What differs from what the sink acknowledged becomes due. A row whose push is under way
--- keeps its state: its answer decides what is due then.
+-- keeps its state: its answer decides what is due then. A refused row whose sent entry may be there is asked for.
 merge into entry e
 using (
     select t.number, w.contact, w.kind, w.names
@@ -21,12 +21,14 @@ using (
     ) w on true
 ) s
 on e.tenant = $1 and e.sink = $2 and e.number = s.number
-when matched and s.contact is null and e.acked is null and e.state not in ('sent', 'moving') then delete
+when matched and s.contact is null and e.acked is null and e.sent is null
+     and e.state not in ('sent', 'moving') then delete
 when matched and (s.contact, s.kind, s.names) is not distinct from (e.contact, e.kind, e.names) then do nothing
 when matched then update
 set contact = s.contact, kind = s.kind, names = s.names,
     acked_contact = case when s.names = e.acked_names and s.kind = e.acked_kind then s.contact else e.acked_contact end,
     state = case when e.state in ('sent', 'moving') then e.state
+                 when e.sent is not null then 'sent'
                  when e.acked is not null and s.names = e.acked_names and s.kind = e.acked_kind then 'clean'
                  else 'due' end,
     since = case when e.state in ('due', 'sent', 'moving') then e.since else now() end,
@@ -47,7 +49,8 @@ select number from number where tenant = $1 union select number from entry where
 
 -- name: make_due
 -- A new way of spelling: all that the sink holds is looked at again.
-update entry set state = 'due', since = now(), due_at = now()
+update entry
+set state = case when sent is null then 'due' else 'sent' end, acked_names = null, since = now(), due_at = now()
 where tenant = $1 and sink = $2 and state in ('clean', 'refused');
 
 -- name: policy

@@ -2,7 +2,8 @@
 
 -- name: recover
 -- After a crash: what was sent and not answered for is settled soon, yet not while the PBX may still work on it ($3 s).
-update entry set due_at = greatest(now(), sent_at + $3 * interval '1 second')
+-- When it was sent is not known: it was marked so when it was taken.
+update entry set due_at = now() + $3 * interval '1 second'
 where tenant = $1 and sink = $2 and state = 'sent';
 
 -- name: take
@@ -60,10 +61,13 @@ set acked = null, acked_names = null, acked_kind = null, acked_contact = null, s
 where tenant = $1 and sink = $2 and number = $3;
 
 -- name: refused
--- Until it changes; what changed meanwhile is due again. $8: the sink said that it holds none.
+-- Until it changes; what changed meanwhile is due again. $8: the sink said that it holds none. $9: what was sent
+-- before may be there all the same; it stays written down, and is asked for when the entry changes.
 update entry
-set state = case when names is not distinct from $6 and kind is not distinct from $7 then 'refused' else 'due' end,
-    code = $4, reason = $5, due_at = now(), sent = null, sent_at = null, moved_from = null, tries = 0, misses = 0,
+set state = case when names is not distinct from $6 and kind is not distinct from $7 then 'refused'
+                 when $9 then 'sent' else 'due' end,
+    code = $4, reason = $5, due_at = now(), sent = case when $9 then sent end, sent_at = null, moved_from = null,
+    tries = 0, misses = 0,
     acked = case when $8 then null else acked end, acked_names = case when $8 then null else acked_names end,
     acked_kind = case when $8 then null else acked_kind end
 where tenant = $1 and sink = $2 and number = $3;
@@ -81,8 +85,14 @@ set state = 'sent', due_at = now() + $4 * interval '1 second', tries = tries + 1
 where tenant = $1 and sink = $2 and number = $3;
 
 -- name: free
--- Its mover did not take it along.
+-- Its mover was not sent.
 update entry set state = 'due', due_at = now() where tenant = $1 and sink = $2 and number = $3 and state = 'moving';
+
+-- name: doubt
+-- Its mover is settled, and may have taken it along in a try whose answer was lost: it is asked for.
+update entry
+set state = 'sent', sent = acked, sent_at = now(), acked = null, acked_names = null, acked_kind = null, due_at = now()
+where tenant = $1 and sink = $2 and number = $3 and state = 'moving';
 
 -- name: clean
 update entry

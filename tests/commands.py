@@ -1,0 +1,74 @@
+"""`bridge` as its users start it: another process, in a directory with a bridge.toml."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+_WITHIN = 15.0
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Ours without what would change how commands behave, and with bridge to be found in it."""
+    # Compiled modules are kept, whatever the shell says: a command then starts in half the time.
+    unwanted = ("PYTHONDONTWRITEBYTECODE", "NO_COLOR", "FORCE_COLOR", "STATE_DIRECTORY", "NOTIFY_SOCKET")
+    kept = {name: text for name, text in os.environ.items() if name not in unwanted and not name.startswith("BRIDGE_")}
+    return {**kept, "PYTHONPATH": str(ROOT), **more}
+
+
+async def bridge(home: Path, *words: str, within: float = _WITHIN, **more: str) -> Ran:
+    """Run a command to its end."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bridge", *words),
+        cwd=home,
+        env=environment(**more),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), within)
+    except TimeoutError:
+        process.kill()
+        out, err = await process.communicate()
+        raise AssertionError(f"bridge {' '.join(words)} did not end: {out.decode()}{err.decode()}") from None
+    assert process.returncode is not None
+    return Ran(process.returncode, out.decode(), err.decode())
+
+
+def card(id: str, name: str, *numbers: str) -> str:
+    """A vCard."""
+    first, _, last = name.partition(" ")
+    lines = ["BEGIN:VCARD", "VERSION:3.0", f"UID:{id}", f"FN:{name}", f"N:{last};{first}"]
+    return "\n".join([*lines, *(f"TEL;TYPE=CELL:{number}" for number in numbers), "END:VCARD", ""])
+
+
+def crowd(count: int, start: int = 0) -> str:
+    """Cards of so many people."""
+    return "".join(card(f"p{n}", f"Person N{n}", f"+352 621 {100_000 + n}") for n in range(start, start + count))
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
