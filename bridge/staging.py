@@ -26,7 +26,15 @@ class Staging:
     """
 
     def __init__(
-        self, session: Connection, tenant: str, source: str, *, region: str, internal_digits: int, rules: bytes, empty: bool
+        self,
+        session: Connection,
+        tenant: str,
+        source: str,
+        *,
+        region: str,
+        internal_digits: int,
+        rules: bytes,
+        empty: bool,
     ) -> None:
         self._session = session
         self._key = (tenant, source)

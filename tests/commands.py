@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-_WITHIN = 15.0
+_WITHIN = 30.0
 
 
 @dataclass(frozen=True)

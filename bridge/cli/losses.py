@@ -29,7 +29,8 @@ def approve(
 ) -> None:
     """Let through what is held of a source.
 
-    What the last --list showed, or all if nothing was shown. Then waits until the sinks know. Exit code 3: something is still held; 1: a sink did not take its pushes.
+    What the last --list showed, or all if nothing was shown. Then waits until the sinks know. Exit code 3:
+    something is still held; 1: a sink did not take its pushes.
     """
     told = session.load(config)
     place = options.tenant(told, tenant)

@@ -45,7 +45,8 @@ def demo(
 ) -> None:
     """Show the whole main job, with nothing configured.
 
-    A sample CRM, the daemon, and a stand-in Call Control Manager, on loopback ports and in a temporary directory, which is removed at the end. Ctrl-C ends it.
+    A sample CRM, the daemon, and a stand-in Call Control Manager, on loopback ports and in a temporary directory,
+    which is removed at the end. Ctrl-C ends it.
     """
     session.run(demonstration.run(output.say, once=once))
 

@@ -31,8 +31,8 @@ def sync(
 ) -> None:
     """Read the sources now, and push what changed.
 
-    Waits until the sinks have taken it. A running daemon does it, and this follows; else it is done here. Exit code 1: a source failed, or a sink did not
-    take its pushes; 3: losses are held (with --dry-run: would be).
+    Waits until the sinks have taken it. A running daemon does it, and this follows; else it is done here. Exit code
+    1: a source failed, or a sink did not take its pushes; 3: losses are held (with --dry-run: would be).
     """
     told = session.load(config)
     place = options.tenant(told, tenant)

@@ -117,8 +117,9 @@ def refused(
 ) -> None:
     """Show what was refused, and with which error code.
 
-    By the sinks; and the records of sources that cannot be read. Each is tried again by itself when it changes; --retry tries what sinks refused now. An unreadable record is
-    read again by `bridge sync --full`. Exit code 1: with --retry, a sink did not answer.
+    By the sinks; and the records of sources that cannot be read. Each is tried again by itself when it changes;
+    --retry tries what sinks refused now. An unreadable record is read again by `bridge sync --full`. Exit code 1:
+    with --retry, a sink did not answer.
     """
     told = session.load(config)
     places = options.tenants(told, tenant)

@@ -66,7 +66,8 @@ async def measure(path: Path, state: Path) -> dict[str, float]:
             report = await sync.run(db, job, assembly.source(tenant, "book"), full=True)
             seconds.append(time.perf_counter() - begun)
         rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        return {"contacts": report.read, "first": seconds[0], "unchanged": seconds[1], "rss": rss, "floor": await floor(db)}
+        first, unchanged = seconds
+        return {"contacts": report.read, "first": first, "unchanged": unchanged, "rss": rss, "floor": await floor(db)}
     finally:
         await db.close()
         await server.close()
@@ -108,8 +109,8 @@ def main() -> None:
         cost[contacts] = got["first"] / contacts
         print(
             f"{contacts:>9,} contacts: first {contacts / got['first']:>8,.0f}/s ({got['first']:.2f} s, "
-            f"{got['first'] / got['floor']:.1f} times the bare COPY), unchanged {contacts / got['unchanged']:>8,.0f}/s, "
-            f"{got['rss']:.0f} MB resident"
+            f"{got['first'] / got['floor']:.1f} times the bare COPY), "
+            f"unchanged {contacts / got['unchanged']:>8,.0f}/s, {got['rss']:.0f} MB resident"
         )
     small, large = cost.values()
     print(f"cost per contact at {asked.contacts:,}: {large / small:.2f} times that at {asked.contacts // 10:,}")
