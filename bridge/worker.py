@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
 import time
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import uvloop
 
-from bridge import asks, assembly, config, errors, log, pushes, store, sync
+from bridge import asks, assembly, config, errors, kept, log, pushes, store, sync
 from bridge.config import Config, Tenant
 from bridge.outbox import Outbox
 from bridge.sources import Source
@@ -30,7 +29,6 @@ _AT_ONCE = 4
 """Runs of sources at the same time."""
 _PROBE = (60.0, 900.0)
 """Seconds between probes of a source that refuses our credentials: the first pause, and the longest."""
-_BEAT = 5.0
 _GIVE_UP = 78
 """The exit code for what no restart mends, such as a database newer than this program (EX_CONFIG)."""
 
@@ -155,7 +153,7 @@ async def _outlast(what: str, work: Callable[[], Awaitable[object]], *, once: bo
 # The process
 
 
-async def main(path: Path, dsn: str, report: Callable[[str], None]) -> None:
+async def main(path: Path, dsn: str, report: kept.Report) -> None:
     """Work until SIGTERM; SIGHUP loads the configuration anew, and a bad one changes nothing."""
     told: Config | None = config.load(path)
     assert told is not None
@@ -166,7 +164,7 @@ async def main(path: Path, dsn: str, report: Callable[[str], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, signals.put_nowait, number)
-    beat = asyncio.create_task(_beat(report))
+    beat = asyncio.create_task(kept.beat(report))
     await _outlast("migrate", lambda: store.migrate(db), once=True)
     report("ready")
     try:
@@ -201,41 +199,14 @@ async def _until_told_otherwise(
             _LOG.error("config.refused", problems=list(problems.problems), in_force=str(told.path))
 
 
-async def _beat(report: Callable[[str], None]) -> None:
-    while True:
-        report("beat")
-        await asyncio.sleep(_BEAT)
-
-
-def reporter() -> Callable[[str], None]:
-    """Writes lines to the pipe that the keeper gave us, if it gave one."""
-    fd = os.environ.get("BRIDGE_REPORT")
-    if not fd:
-        return lambda _line: None
-    number = int(fd)
-
-    def report(line: str) -> None:
-        with contextlib.suppress(OSError):
-            os.write(number, f"{line}\n".encode())
-
-    return report
-
-
-def die_with_parent() -> None:
-    """Have the kernel end this process when the keeper dies: what runs must be somebody's."""
-    ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM, 0, 0, 0)
-    if os.environ.get("BRIDGE_KEEPER") not in (None, str(os.getppid())):
-        raise SystemExit(1)
-
-
 def start() -> None:
     """`python -m bridge.worker --config FILE`, as the keeper starts it."""
     options = argparse.ArgumentParser()
     options.add_argument("--config", type=Path, required=True)
-    die_with_parent()
+    kept.die_with_parent()
     os.nice(5)
     try:
-        uvloop.run(main(options.parse_args().config, os.environ["BRIDGE_DSN"], reporter()))
+        uvloop.run(main(options.parse_args().config, os.environ["BRIDGE_DSN"], kept.reporter()))
     except errors.Unsupported as lack:
         _LOG.error("worker.failed", reason=str(lack))
         raise SystemExit(_GIVE_UP) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
@@ -90,23 +91,44 @@ ids = st.sampled_from("12")
 
 @dataclass(frozen=True)
 class Luck:
-    """How a run goes on: whether it is full, what befalls how many answers, and how delivery ends after `ms`."""
+    """How an edit goes on: whether its run is full, what befalls how many answers, how delivery ends after `ms`, and
+    what people make of it meanwhile."""
 
     full: bool
     fault: str
     times: int
-    ms: int | None
+    ms: int
     end: str
+    then: list[str]
 
 
 lucks = st.builds(
     Luck,
     full=st.booleans(),
-    fault=st.sampled_from(("", *FAULTS)),
+    fault=st.sampled_from(("", *FAULTS, *["answer_lost_after_apply"] * 5)),
     times=st.integers(1, 2),
-    ms=st.none() | st.integers(0, 80),
-    end=st.sampled_from(["", "death", "cut", "time"]),
+    ms=st.sampled_from([0, 10, 30, 60]),
+    end=st.sampled_from(["", "", "death", "cut", "time"]),
+    then=st.lists(st.sampled_from(["back", "both", "nameless", "gone"]), max_size=2),
 )
+
+
+def _on_second_thought(thought: str, old: Record | None, new: Record | None) -> Record | None:
+    """The contact as it is then."""
+    if thought == "gone" or new is None:
+        return old if thought == "back" else None
+    if thought == "nameless":
+        return replace(new, first_name="", last_name="", display_name="", company="")
+    if thought == "both" and old is not None:
+        had = {one.text for one in new.numbers}
+        return replace(new, numbers=(*new.numbers, *(one for one in old.numbers if one.text not in had)))
+    return old if thought == "back" else new
+
+
+def _with(book: dict[str, Record], id: str, of: Record | None) -> dict[str, Record]:
+    """The book with that contact, or without it."""
+    others = {held: one for held, one in book.items() if held != id}
+    return {**others, id: of} if of is not None else others
 
 
 @dataclass(frozen=True)
@@ -178,44 +200,33 @@ class World(RuleBasedStateMachine):
         self.told = config.load(self.path)
         self.wait(assembly.enrol(self.db, self.told))
 
-    # What people do to contacts, what goes wrong while it is brought to the Manager, and how that ends
+    # What people do to contacts
 
     @rule(source=sources, id=ids, who=names, company=companies, numbers=few_numbers, luck=lucks)
     def put(
         self, source: str, id: str, who: tuple[str, str], company: str, numbers: list[RawNumber], luck: Luck
     ) -> None:
         named = record(id, " ".join(who).strip(), company=company)
-        self.crm[source][id] = replace(named, numbers=tuple(numbers))
-        self.go_on(source, luck)
+        self.edit(source, id, replace(named, numbers=tuple(numbers)), luck)
 
     @rule(source=sources, id=ids, luck=lucks)
     def remove(self, source: str, id: str, luck: Luck) -> None:
-        self.crm[source].pop(id, None)
-        self.go_on(source, luck)
+        self.edit(source, id, None, luck)
 
     @rule(source=sources, one=ids, other=ids, luck=lucks)
     def swap_numbers(self, source: str, one: str, other: str, luck: Luck) -> None:
         book = self.crm[source]
         if one in book and other in book:
             a, b = book[one], book[other]
-            book[one], book[other] = replace(a, numbers=b.numbers), replace(b, numbers=a.numbers)
-        self.go_on(source, luck)
+            book[one] = replace(a, numbers=b.numbers)
+            self.edit(source, other, replace(b, numbers=a.numbers), luck)
 
-    @rule(source=sources, id=ids, number=numbers, luck=lucks, more=st.booleans())
-    def change_number(self, source: str, id: str, number: str, luck: Luck, more: bool) -> None:
-        """Another first number, or one more before it."""
+    @rule(source=sources, id=ids, number=numbers, luck=lucks)
+    def change_number(self, source: str, id: str, number: str, luck: Luck) -> None:
         held = self.crm[source].get(id)
         if held and held.numbers and number not in {one.text for one in held.numbers}:
-            first = replace(held.numbers[0], text=number)
-            self.crm[source][id] = replace(held, numbers=(first, *held.numbers[not more :]))
-        self.go_on(source, luck)
-
-    @rule(source=sources, id=ids, who=names, luck=lucks)
-    def rename(self, source: str, id: str, who: tuple[str, str], luck: Luck) -> None:
-        if held := self.crm[source].get(id):
-            named = record(id, " ".join(who).strip(), company=held.company)
-            self.crm[source][id] = replace(named, numbers=held.numbers)
-        self.go_on(source, luck)
+            changed = (replace(held.numbers[0], text=number), *held.numbers[1:])
+            self.edit(source, id, replace(held, numbers=changed), luck)
 
     @rule(order=st.permutations(SOURCES), only_first=st.booleans())
     def reorder_sources(self, order: list[str], only_first: bool) -> None:
@@ -229,6 +240,17 @@ class World(RuleBasedStateMachine):
         self.spelling = spelling
         self.configure()
 
+    # What comes of it
+
+    def edit(self, source: str, id: str, new: Record | None, luck: Luck) -> None:
+        """Somebody changes a contact, and perhaps their mind while that is under way."""
+        old = self.crm[source].get(id)
+        self.crm[source] = _with(self.crm[source], id, new)
+        self.go_on(source, luck)
+        for thought in luck.then:
+            self.crm[source] = _with(self.crm[source], id, _on_second_thought(thought, old, new))
+            self.go_on(source, dataclasses.replace(luck, fault=""))
+
     def go_on(self, source: str, luck: Luck) -> None:
         """A run, and some milliseconds of delivery under that luck."""
         self.run_source(source, full=luck.full)
@@ -237,7 +259,7 @@ class World(RuleBasedStateMachine):
         self.answered += luck.fault in ANSWERED
         if luck.fault:
             self.manager.faults.set(luck.fault, times=1 if luck.fault in ANSWERED else luck.times, seconds=0.1)
-        if luck.ms is not None:
+        if luck.ms:
             self.drain(luck.ms)
         if luck.end == "death":
             self.die()
