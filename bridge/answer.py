@@ -70,6 +70,10 @@ class Serving:
             await asyncio.gather(*(made.shutdown(_LAST) for made, _, _ in servers))
             await self._lookups.close()
 
+    async def run(self) -> None:
+        """Wait for ever; what ends it is a mistake, and raised."""
+        await self._lookups.run()
+
     async def prepare(self) -> None:
         """Make the indexes that the configuration asks for, as soon as the database is there."""
         for tenant in self._told.tenants.values():
@@ -150,7 +154,7 @@ async def main(path: Path, report: Report) -> None:
         loop.add_signal_handler(signal.SIGHUP, serving.reload)
         try:
             async with serving.open(http, admin):
-                chores = [serving.watch(), kept.beat(report), serving.prepare()]
+                chores = [serving.run(), serving.watch(), kept.beat(report), serving.prepare()]
                 tasks = [asyncio.create_task(chore) for chore in chores]
                 # What is there now stays: a full collection over it would stall a lookup.
                 gc.collect()

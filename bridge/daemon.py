@@ -149,6 +149,8 @@ async def keep(config: Path, state_dir: Path, database: str, http: Sequence[str]
         fds = {name: [one.fileno() for one in made] for name, made in sockets.items()}
         dsn = server.dsn if server else database
         env = {**os.environ, "BRIDGE_DSN": dsn, "BRIDGE_SOCKETS": json.dumps(fds)}
+        if server:
+            env["BRIDGE_EMBEDDED"] = "1"
         options = ["--config", str(config)]
         answer = Child("bridge.answer", options, env, [fd for made in fds.values() for fd in made])
         worker = Child("bridge.worker", options, env, ())

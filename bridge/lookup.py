@@ -91,6 +91,11 @@ class Lookups:
         self._listening = asyncio.create_task(self._listen())
         await self._questions.start()
 
+    async def run(self) -> None:
+        """Wait for ever; what ends it is a mistake, and raised."""
+        assert self._listening
+        await asyncio.gather(self._listening, self._questions.run())
+
     async def close(self) -> None:
         if self._listening:
             self._listening.cancel()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 
@@ -19,9 +18,9 @@ _PAGE = 500
 async def stream(db: Store, tenant: str, sources: Sequence[str]) -> AsyncGenerator[list[Contact], None]:
     """Pages of the contacts of these sources, one source after the other, always in the same order.
 
-    All of them as they were at one moment, whatever runs commit meanwhile. Holds a connection until it is closed.
+    All of them as they were at one moment, whatever runs commit meanwhile. Has a connection of its own until it is closed.
     """
-    async with db.pooled() as connection, connection.transaction():
+    async with db.session() as connection, connection.transaction():
         await connection.execute(SQL["one_moment"])
         for source in dict.fromkeys(sources):
             last = ""
@@ -50,7 +49,7 @@ async def write(db: Store, tenant: Tenant, name: str, format: formats.Format) ->
                     return
                 yield piece
         finally:
-            feed.close()
+            await feed.close()
             if turn:
                 await asyncio.gather(turn, return_exceptions=True)
 
@@ -61,22 +60,22 @@ class _Feed:
     def __init__(self, pages: AsyncIterator[list[Contact]], loop: asyncio.AbstractEventLoop) -> None:
         self._pages = pages
         self._loop = loop
-        self._fetch: concurrent.futures.Future[list[Contact]] | None = None
+        self._fetching: asyncio.Task[list[Contact]] | None = None
         self._closed = False
 
     def __iter__(self) -> Iterator[Contact]:
-        while page := self._page():
+        while page := asyncio.run_coroutine_threadsafe(self._page(), self._loop).result():
             yield from page
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Let a thread go that waits for a page: nobody wants it any more."""
         self._closed = True
-        if self._fetch:
-            self._fetch.cancel()
+        if self._fetching:
+            self._fetching.cancel()
+            await asyncio.gather(self._fetching, return_exceptions=True)
 
-    def _page(self) -> list[Contact]:
-        self._fetch = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
-        return self._fetch.result()
-
-    async def _next(self) -> list[Contact]:
-        return [] if self._closed else await anext(self._pages, [])
+    async def _page(self) -> list[Contact]:
+        if self._closed:
+            return []
+        self._fetching = asyncio.ensure_future(anext(self._pages, []))
+        return await self._fetching

@@ -1,8 +1,8 @@
 """Questions to the database while a telephone rings, on connections that are held.
 
-What waits is asked together, in one query, as soon as a connection is free: a lone question waits for nothing, and
-many cost little more than one. Without the database a question is told so at once, and connections come back by
-themselves.
+What waits is asked together, in one query: a lone question waits for nothing, and many cost little more than one.
+Where many come at a time, half of them are waited for, a millisecond at most, so that one half is on its way while
+the other comes in. Without the database a question is told so at once, and connections come back by themselves.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from bridge import errors, log, store
 from bridge.store import Connection, Prepared, Store
@@ -24,6 +24,9 @@ _PLAN_GOOD = 60.0
 """Seconds that a plan is good for, if the tables are not known to have changed."""
 _PLAN_LEAST = 1.0
 _PAUSES = (0.05, 1.0)
+_FEW = 4
+"""Questions at a time up to which none is waited for."""
+_GATHER = 0.001
 _LOG = log.get()
 
 
@@ -36,8 +39,7 @@ class Question:
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """One contact, `body` as `contact.dump` made it."""
 
     source: str
@@ -58,6 +60,9 @@ class Questions:
         self._waiting: deque[Waiting] = deque()
         self._idle: list[asyncio.Future[None]] = []
         self._called = False
+        self._later: asyncio.TimerHandle | None = None
+        self._under_way = 0
+        self._crowd = 0.0
         self._up = 0
         self._changes = 0
         self._lines: list[asyncio.Task[None]] = []
@@ -70,6 +75,10 @@ class Questions:
         tried = [loop.create_future() for _ in range(self._held)]
         self._lines = [asyncio.create_task(self._hold(first)) for first in tried]
         await asyncio.gather(*tried)
+
+    async def run(self) -> None:
+        """Wait for the connections' keepers, which end by a mistake alone, and raise it."""
+        await asyncio.gather(*self._lines)
 
     async def close(self) -> None:
         """Let go of the connections; what waits is told so."""
@@ -92,12 +101,28 @@ class Questions:
         self._changes += 1
 
     def _call(self) -> None:
-        """Wake a connection. One is enough: it takes whatever else is asked in this turn of the loop."""
+        """Wake a connection, now or when more are there. One is enough: it takes all that waits."""
+        if not self._waiting or not self._idle or self._called:
+            return
+        if self._crowd <= _FEW or 2 * len(self._waiting) >= self._crowd:
+            self._wake()
+        elif self._later is None:
+            self._later = asyncio.get_running_loop().call_later(_GATHER, self._wake)
+
+    def _wake(self) -> None:
+        if self._later:
+            self._later.cancel()
+            self._later = None
         while self._waiting and self._idle and not self._called:
             idle = self._idle.pop()
             if not idle.done():
                 self._called = True
                 idle.set_result(None)
+
+    def _take(self) -> list[Waiting]:
+        """All that waits; how many are about at a time is remembered, and forgotten by and by."""
+        self._crowd = max(len(self._waiting) + self._under_way, 0.8 * self._crowd)
+        return [self._waiting.popleft() for _ in range(min(len(self._waiting), _AT_ONCE))]
 
     async def _hold(self, tried: asyncio.Future[None]) -> None:
         loop = asyncio.get_running_loop()
@@ -145,23 +170,29 @@ class Questions:
         connection.at_end(ended)
         planned, changes = loop.time(), self._changes
         while not connection.closed:
-            if self._waiting:
-                age = loop.time() - planned
-                if age > _PLAN_GOOD or (age > _PLAN_LEAST and changes != self._changes):
-                    planned, changes = loop.time(), self._changes
-                    await _within_deadline(connection.execute(SQL["plan_anew"]))
-                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _AT_ONCE))]
-                await _ask(find, batch)
-                continue
             idle = loop.create_future()
             self._idle.append(idle)
+            self._call()
             try:
                 await idle
             finally:
                 self._called = False
                 if idle in self._idle:
                     self._idle.remove(idle)
+            age = loop.time() - planned
+            if age > _PLAN_GOOD or (age > _PLAN_LEAST and changes != self._changes):
+                planned, changes = loop.time(), self._changes
+                await _within_deadline(connection.execute(SQL["plan_anew"]))
+            await self._carry(find, self._take())
         raise errors.Unavailable("the database closed the connection")
+
+    async def _carry(self, find: Prepared, batch: Sequence[Waiting]) -> None:
+        self._under_way += len(batch)
+        try:
+            if batch:
+                await _ask(find, batch)
+        finally:
+            self._under_way -= len(batch)
 
     def _lost(self, reason: str) -> None:
         if self._up:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import importlib.resources
+import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -18,6 +19,9 @@ from typing import Any
 import asyncpg
 
 from bridge import errors
+
+_GENTLE = 15
+"""The nice value of an embedded server's process that works for a run."""
 
 VERSION = 1
 """The schema's version: the number of the last migration."""
@@ -154,11 +158,16 @@ class Connection:
 
 
 class Store:
-    """The database of a daemon or a command."""
+    """The database of a daemon or a command.
 
-    def __init__(self, dsn: str, *, size: int = 4, name: str = "bridge") -> None:
+    `yielding`: the server is this machine's embedded one, and what runs in sessions of their own gives way there to
+    what others ask (a first load to lookups). Never for a server elsewhere, whose process ids mean nothing here.
+    """
+
+    def __init__(self, dsn: str, *, size: int = 4, name: str = "bridge", yielding: bool = False) -> None:
         self._dsn = dsn
         self._size = size
+        self._yielding = yielding
         self._settings = {"application_name": name, "timezone": "UTC", "jit": "off"}
         self._pool: Any = None
         self._opening = asyncio.Lock()
@@ -169,6 +178,9 @@ class Store:
             raw = await asyncpg.connect(
                 self._dsn, timeout=10, server_settings=self._settings, target_session_attrs="read-write"
             )
+        if self._yielding:
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, raw.get_server_pid(), _GENTLE)
         return Connection(raw)
 
     @staticmethod

@@ -159,7 +159,7 @@ async def main(path: Path, dsn: str, report: kept.Report) -> None:
     assert told is not None
     log.setup(told.log)
     log.hide(told.secrets)
-    db = Store(dsn, size=8, name="bridge worker")
+    db = Store(dsn, size=8, name="bridge worker", yielding="BRIDGE_EMBEDDED" in os.environ)
     signals: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -204,7 +204,7 @@ def start() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--config", type=Path, required=True)
     kept.die_with_parent()
-    os.nice(5)
+    os.nice(15)
     try:
         uvloop.run(main(options.parse_args().config, os.environ["BRIDGE_DSN"], kept.reporter()))
     except errors.Unsupported as lack:

@@ -171,13 +171,13 @@ async def test_losses_are_held_shown_approved_and_restored(place: Place) -> None
 
 def test_times_to_restore_from() -> None:
     now = datetime.datetime(2025, 3, 10, 12, 0, tzinfo=datetime.UTC).astimezone()
-    for text, ago in (("2h", 2), ("1d", 24), ("90 min", 1.5), ("30d", 7 * 24), ("2025-03-10T11:00Z", 1)):
+    for text, ago in (("2h", 2), ("1d", 24), ("90 min", 1.5), ("999999d", 7 * 24), ("2025-03-10T11:00Z", 1)):
         assert (now - losses.moment(text, now)).total_seconds() / 3600 == ago
     midnight = losses.moment("0:00", now)
     assert (midnight.hour, midnight.minute, midnight.day) == (0, 0, now.day)
 
 
-@pytest.mark.parametrize("text", ["soon", "25:00", "2h ago", "2999-01-01", "999999d"])
+@pytest.mark.parametrize("text", ["soon", "25:00", "2h ago", "2999-01-01"])
 def test_what_is_no_time_to_restore_from(text: str) -> None:
     with pytest.raises(typer.BadParameter, match=re.escape(f'"{text}" is')):
         losses.moment(text)

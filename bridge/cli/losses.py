@@ -83,7 +83,7 @@ def moment(text: str, now: datetime.datetime | None = None) -> datetime.datetime
     now = (now or datetime.datetime.now()).astimezone()
     text = text.strip()
     if ago := re.fullmatch(r"(\d{1,6})\s*(s|m|min|h|d)", text):
-        then = now - datetime.timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        then = now - min(datetime.timedelta(**{_UNITS[ago[2]]: int(ago[1])}), _KEPT)
     elif clock := re.fullmatch(r"(\d{1,2}):(\d{2})(?::(\d{2}))?", text):
         hour, minute, second = (int(part or 0) for part in clock.groups())
         try:

@@ -117,7 +117,9 @@ def measure(options: argparse.Namespace, dsn: str, folder: Path) -> dict[str, li
                 assert said["empty"] == 0, said
                 if turn:  # the first one warms up
                     rates[name].append(said["answers"] / said["seconds"])
-                    print(f"{name:14} {rates[name][-1]:8.0f}/s  p50 {said['p50'] * 1e3:.2f} ms  p99 {said['p99'] * 1e3:.2f} ms")
+                    print(
+                        f"{name:14} {rates[name][-1]:8.0f}/s  p50 {said['p50'] * 1e3:.2f} ms  p99 {said['p99'] * 1e3:.2f} ms"
+                    )
     return rates
 
 

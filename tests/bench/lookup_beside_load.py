@@ -1,0 +1,120 @@
+"""The p99 of a lookup at 200 a second, idle and during a first run of 100,000 contacts by the same daemon.
+
+    .venv/bin/python tests/bench/lookup_beside_load.py [--contacts 100000] [--rate 200]
+
+The daemon answers from a store of so many contacts already, then a second source's file appears and is read for the
+first time. Both figures come from the same process in the same run. Exit code 1 where p99 is over 1.5 times idle.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import aiohttp
+from first_run import write
+from lookup_rate import TOKEN, free_port
+
+WANTED = 1.5
+
+
+async def ask(http: aiohttp.ClientSession, url: str, number: int) -> tuple[float, str]:
+    """Seconds that one lookup takes, and the body."""
+    begun = time.perf_counter()
+    async with http.post(url, json={"inputs": {"phoneNumber": f"352621{number:06}"}}) as answer:
+        text = await answer.text()
+    return time.perf_counter() - begun, text if answer.status == 200 else f"HTTP {answer.status}"
+
+
+async def at_rate(
+    http: aiohttp.ClientSession, url: str, rate: int, until: asyncio.Future[None], most: int
+) -> list[float]:
+    """Lookups of different numbers, so many a second whatever each takes, until told; their seconds, sorted."""
+    pick = random.Random(time.time())
+    asked: list[asyncio.Task[tuple[float, str]]] = []
+    begun = time.perf_counter()
+    while not until.done():
+        asked.append(asyncio.create_task(ask(http, url, pick.randrange(most))))
+        await asyncio.sleep(max(0.0, begun + len(asked) / rate - time.perf_counter()))
+    return sorted(seconds for seconds, _ in await asyncio.gather(*asked))
+
+
+async def loaded(http: aiohttp.ClientSession, metrics: str, source: str, contacts: int) -> None:
+    """Wait until a source holds so many contacts."""
+    wanted = f'bridge_contacts{{source="{source}",tenant="default"}} {float(contacts)}'
+    while True:
+        with contextlib.suppress(aiohttp.ClientConnectorError):
+            async with http.get(metrics) as answer:
+                if wanted in await answer.text():
+                    return
+        await asyncio.sleep(0.25)
+
+
+def percentile(seconds: list[float], share: float) -> float:
+    """Milliseconds that this share of lookups stays under."""
+    return seconds[min(len(seconds) - 1, int(len(seconds) * share))] * 1e3
+
+
+async def measure(folder: Path, contacts: int, rate: int) -> bool:
+    """Run the daemon and both measurements; whether the goal is reached."""
+    port, admin = free_port(), free_port()
+    write(folder / "ready.vcf", contacts)
+    write(folder / "new.vcf", contacts)
+    text = (folder / "new.vcf").read_text("utf-8").replace("UID:", "UID:new-").replace("+352 621", "+352 691")
+    config = folder / "bridge.toml"
+    config.write_text(
+        f'region = "LU"\nstate_dir = "state"\n[http]\nlisten = "127.0.0.1:{port}"\n[admin]\n'
+        f'listen = "127.0.0.1:{admin}"\n[source.a]\ntype = "file"\npath = "ready.vcf"\nevery = "1h"\n'
+        f'[source.b]\ntype = "file"\npath = "later.vcf"\nevery = "1s"\n[connector]\ntoken = "{TOKEN}"\n'
+    )
+    config.chmod(0o600)
+    log = (folder / "log").open("w")
+    daemon = subprocess.Popen(
+        [sys.executable, "-m", "bridge", "run", "--config", str(config)], stderr=log, stdout=log, env=os.environ
+    )
+    try:
+        async with aiohttp.ClientSession(headers={"X-Execution-Token": TOKEN}) as http:
+            url, metrics = f"http://127.0.0.1:{port}/services/Lookup", f"http://127.0.0.1:{admin}/metrics"
+            await asyncio.wait_for(loaded(http, metrics, "a", contacts), 120)
+            await asyncio.sleep(3)
+            loop = asyncio.get_running_loop()
+            rest: asyncio.Future[None] = loop.create_future()
+            loop.call_later(15, rest.set_result, None)
+            idle = await at_rate(http, url, rate, rest, contacts)
+            (folder / "new.vcf").write_text(text, "utf-8")
+            (folder / "new.vcf").rename(folder / "later.vcf")
+            busy_until = asyncio.ensure_future(asyncio.wait_for(loaded(http, metrics, "b", contacts), 180))
+            busy = await at_rate(http, url, rate, busy_until, contacts)
+            await busy_until
+    finally:
+        daemon.send_signal(signal.SIGTERM)
+        daemon.wait(20)
+        log.close()
+    for name, seconds in (("idle", idle), ("during a first run", busy)):
+        p50, p99 = percentile(seconds, 0.5), percentile(seconds, 0.99)
+        print(f"{name}: {len(seconds)} lookups, p50 {p50:.2f} ms, p99 {p99:.2f} ms, longest {seconds[-1] * 1e3:.1f} ms")
+    share = percentile(busy, 0.99) / percentile(idle, 0.99)
+    print(f"p99 during a first run: {share:.2f} times idle, wanted at most {WANTED}")
+    return share <= WANTED
+
+
+def main() -> int:
+    options = argparse.ArgumentParser()
+    options.add_argument("--contacts", type=int, default=100_000)
+    options.add_argument("--rate", type=int, default=200)
+    given = options.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bridge-bench-") as folder:
+        return 0 if asyncio.run(measure(Path(folder), given.contacts, given.rate)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
