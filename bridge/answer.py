@@ -156,12 +156,17 @@ async def main(path: Path, report: Report) -> None:
             async with serving.open(http, admin):
                 chores = [serving.run(), serving.watch(), kept.beat(report), serving.prepare()]
                 tasks = [asyncio.create_task(chore) for chore in chores]
-                # What is there now stays: a full collection over it would stall a lookup.
-                gc.collect()
-                gc.freeze()
+                _spare_lookups()
                 await _until(stopped, tasks)
         finally:
             await db.close()
+
+
+def _spare_lookups() -> None:
+    """What is there now stays: a full collection over it would stall a lookup, as many small ones would slow all."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 async def _until(stopped: asyncio.Event, tasks: Sequence[asyncio.Task[Any]]) -> None:

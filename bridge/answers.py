@@ -1,28 +1,31 @@
 """Finished answers to lookups, kept until a number that they depend on changes. No I/O, bounded in count and bytes.
 
-An answer has its place from before its question reaches the database. Word of a change takes the place away, so
-that an answer that may have been read before the change finds none and is not kept.
+Changes are counted, and each number knows the count at which it last changed. An answer is right while that of none
+of its numbers is later than the count from before its question was asked: so an answer that may have been read
+before a change is never given, whichever of the two comes first.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
 
-_OVERHEAD = 600
+_OVERHEAD = 500
 """Bytes that an answer takes here beside its own."""
+_ALL = ""
+"""Stands for every number of a tenant."""
+
+Number = tuple[str, str]
+"""A tenant and a number of it."""
 
 
-class Place:
-    """Where one answer goes; `numbers` are the (tenant, number) pairs that it depends on."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an answer depends on, and the count of changes before it was asked for."""
 
-    __slots__ = ("body", "key", "numbers", "open")
-
-    def __init__(self, key: Hashable, numbers: tuple[tuple[str, str], ...]) -> None:
-        self.key = key
-        self.numbers = numbers
-        self.body: bytes | None = None
-        self.open = True
+    numbers: tuple[Number, ...]
+    count: int
 
 
 class Answers:
@@ -31,71 +34,65 @@ class Answers:
     def __init__(self, most: int = 20_000, most_bytes: int = 32_000_000) -> None:
         self._most, self._most_bytes = most, most_bytes
         self._bytes = 0
-        self._places: OrderedDict[Hashable, Place] = OrderedDict()
-        self._by_number: dict[tuple[str, str], set[Place]] = {}
+        self._count = 0
+        self._forgotten = 0
+        self._changed: dict[Number, int] = {}
+        self._kept: OrderedDict[Hashable, tuple[Asked, bytes]] = OrderedDict()
         self.live = False
         """Whether word of changes arrives; without it nothing is kept."""
 
     def get(self, key: Hashable) -> bytes | None:
         """The answer, if it is here and still right."""
-        place = self._places.get(key)
-        if place is None:
+        kept = self._kept.get(key)
+        if kept is None:
             return None
-        self._places.move_to_end(key)
-        return place.body
-
-    def begin(self, key: Hashable, numbers: Iterable[tuple[str, str]]) -> Place | None:
-        """A place for an answer whose question is about to be asked; None where it is not to be kept."""
-        if not self.live or key in self._places:
+        if not self._right(kept[0]):
+            self._drop(key)
             return None
-        place = Place(key, tuple(numbers))
-        self._places[key] = place
-        for number in place.numbers:
-            self._by_number.setdefault(number, set()).add(place)
-        if len(self._places) > self._most:
-            self._drop(next(iter(self._places.values())))
-        return place
+        self._kept.move_to_end(key)
+        return kept[1]
 
-    def fill(self, place: Place, body: bytes) -> None:
-        """Keep the answer, if its place is still there."""
-        if not place.open:
+    def asking(self, tenant: str, numbers: Iterable[str]) -> Asked:
+        """To be called before the question is: what its answer depends on."""
+        return Asked(((tenant, _ALL), *((tenant, number) for number in numbers)), self._count)
+
+    def keep(self, key: Hashable, asked: Asked, body: bytes) -> None:
+        """Keep an answer, if nothing that it depends on has changed since it was asked for."""
+        if not self.live or not self._right(asked):
             return
-        place.body = body
+        if key in self._kept:
+            self._drop(key)
+        self._kept[key] = (asked, body)
         self._bytes += len(body) + _OVERHEAD
-        while self._bytes > self._most_bytes:
-            self._drop(next(iter(self._places.values())))
-
-    def give_up(self, place: Place) -> None:
-        """The question found no answer."""
-        if place.open and place.body is None:
-            self._drop(place)
+        while len(self._kept) > self._most or self._bytes > self._most_bytes:
+            self._drop(next(iter(self._kept)))
 
     def changed(self, tenant: str, numbers: Iterable[str]) -> None:
-        """Forget what depends on any of these numbers."""
+        """Answers that depend on any of these numbers are right no more."""
+        self._count += 1
         for number in numbers:
-            for place in tuple(self._by_number.get((tenant, number), ())):
-                self._drop(place)
+            self._changed[tenant, number] = self._count
+        if len(self._changed) > self._most:
+            self.clear()
 
     def changed_all(self, tenant: str) -> None:
-        """Forget what depends on any number of the tenant."""
-        for place in [place for place in self._places.values() if any(tenant == of for of, _ in place.numbers)]:
-            self._drop(place)
+        """Answers that depend on any number of the tenant are right no more."""
+        self.changed(tenant, (_ALL,))
 
     def clear(self) -> None:
-        """Forget all."""
-        for place in self._places.values():
-            place.open = False
-        self._places.clear()
-        self._by_number.clear()
+        """Forget all; what is being asked for is not kept, either."""
+        self._count += 1
+        self._forgotten = self._count
+        self._changed.clear()
+        self._kept.clear()
         self._bytes = 0
 
-    def _drop(self, place: Place) -> None:
-        place.open = False
-        del self._places[place.key]
-        if place.body is not None:
-            self._bytes -= len(place.body) + _OVERHEAD
-        for number in place.numbers:
-            places = self._by_number[number]
-            places.discard(place)
-            if not places:
-                del self._by_number[number]
+    def _right(self, asked: Asked) -> bool:
+        changed, count = self._changed, asked.count
+        if count < self._forgotten:
+            return False
+        return not changed or all(changed.get(number, 0) <= count for number in asked.numbers)
+
+    def _drop(self, key: Hashable) -> None:
+        _, body = self._kept.pop(key)
+        self._bytes -= len(body) + _OVERHEAD

@@ -22,6 +22,7 @@ from bridge import assembly, errors, log, outbox, store, sync
 from bridge.config import Config, Tenant
 from bridge.store import Store
 
+SQL = store.queries("asks")
 _LOG = log.get()
 _ASK = "bridge_ask"
 _ALIVE = store.lock_key("worker")
@@ -108,16 +109,21 @@ async def _until_delivered(
 # Asking the daemon
 
 
+async def workers(db: Store) -> set[int]:
+    """The database's processes behind which daemons wait for what commands ask; a new one after every restart."""
+    return {row["pid"] for row in await db.fetch(SQL["workers"], _ALIVE)}
+
+
 async def daemon_works(db: Store) -> bool:
-    """Whether a worker is connected to this database."""
-    async with db.session() as session:
-        return not await session.value("select pg_try_advisory_lock($1)", _ALIVE)
+    """Whether a daemon works on this database."""
+    return bool(await workers(db))
 
 
 async def ask(db: Store, request: Request) -> AsyncIterator[Said]:
-    """Have the daemon do it, and follow; Unavailable where it went away."""
+    """Have the daemon do it, and follow; Unavailable where it went away, or does not know the source."""
     heard: asyncio.Queue[Said] = asyncio.Queue()
     name = uuid.uuid4().hex
+    asked = await workers(db)
     async with db.session() as session:
         await session.listen(f"bridge_said_{name}", lambda payload: heard.put_nowait(orjson.loads(payload)))
         words = orjson.dumps({"answer": name, **asdict(request)}).decode()
@@ -126,9 +132,11 @@ async def ask(db: Store, request: Request) -> AsyncIterator[Said]:
             try:
                 said = await asyncio.wait_for(heard.get(), 5)
             except TimeoutError:
-                if await daemon_works(db):
+                if asked & await workers(db):
                     continue
                 raise errors.Unavailable("the daemon went away before it was done: ask again") from None
+            if said.get("error") and said["event"] == "end":
+                raise errors.Unavailable(said["error"])
             yield said
             if said["event"] == "end":
                 return
@@ -154,9 +162,14 @@ async def _answer(db: Store, told: Config, words: Said, wake: Callable[[], None]
             await db.execute("select pg_notify($1, $2)", channel, orjson.dumps(part).decode())
 
     request = Request(**{**words, "sources": tuple(words["sources"])})
+    tenant = told.tenants.get(request.tenant)
+    if tenant is None or not set(request.sources) <= set(tenant.sources):
+        unknown = "the daemon does not know what is asked for: its configuration is older, reload it (SIGHUP)"
+        await emit({"event": "end", "undelivered": {}, "error": unknown})
+        return
     _LOG.info("sync.asked", sources=list(request.sources), full=request.full, dry=request.dry)
     try:
-        await perform(db, told.tenants[request.tenant], request, emit, wake)
+        await perform(db, tenant, request, emit, wake)
     except errors.Unavailable as fault:
         _LOG.warning("sync.interrupted", reason=str(fault))
         with contextlib.suppress(errors.Unavailable):

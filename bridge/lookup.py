@@ -79,6 +79,7 @@ class Lookups:
         self._db = db
         self._questions = Questions(db)
         self._answers = answers or Answers()
+        self._by_tail = False
         self._listening: asyncio.Task[None] | None = None
 
     @property
@@ -94,7 +95,9 @@ class Lookups:
     async def run(self) -> None:
         """Wait for ever; what ends it is a mistake, and raised."""
         assert self._listening
-        await asyncio.gather(self._listening, self._questions.run())
+        ended, _ = await asyncio.wait((self._listening, *self._questions.lines), return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            task.result()
 
     async def close(self) -> None:
         if self._listening:
@@ -111,22 +114,15 @@ class Lookups:
         keys = readings(place, asked)
         if not keys:
             return NOBODY
-        depends = [(place.tenant, key) for key in keys]
         tail = _tail(place, keys)
-        if tail:
-            depends.append((place.tenant, _tail_key(tail)))
-        kept = self._answers.begin((place, asked), depends)
-        try:
-            found = await self._questions.ask(Question(place.tenant, keys, place.limit))
-            if not found and tail:
-                found = await _by_suffix(self._db, place.tenant, keys, tail)
-            body = render(place, found)
-            if kept:
-                self._answers.fill(kept, body)
-            return body
-        finally:
-            if kept:
-                self._answers.give_up(kept)
+        self._by_tail |= bool(tail)
+        depends = self._answers.asking(place.tenant, (*keys, _tail_key(tail)) if tail else keys)
+        found = await self._questions.ask(Question(place.tenant, keys, place.limit))
+        if not found and tail:
+            found = await _by_suffix(self._db, place.tenant, keys, tail)
+        body = render(place, found)
+        self._answers.keep((place, asked), depends, body)
+        return body
 
     def forget(self) -> None:
         """Let go of all answers, where the configuration they were made under is gone."""
@@ -163,9 +159,8 @@ class Lookups:
         if not changed:
             self._answers.changed_all(tenant)
             return
-        self._answers.changed(tenant, changed)
-        for digits in range(7, 11):
-            self._answers.changed(tenant, {_tail_key(key[-digits:]) for key in changed})
+        tails = {_tail_key(key[-digits:]) for key in changed for digits in range(7, 11)} if self._by_tail else ()
+        self._answers.changed(tenant, (*changed, *tails))
 
 
 async def answer_once(db: Store, place: Directory, asked: str) -> bytes:

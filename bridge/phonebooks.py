@@ -18,7 +18,7 @@ _PAGE = 500
 async def stream(db: Store, tenant: str, sources: Sequence[str]) -> AsyncGenerator[list[Contact], None]:
     """Pages of the contacts of these sources, one source after the other, always in the same order.
 
-    All of them as they were at one moment, whatever runs commit meanwhile. Has a connection of its own until it is closed.
+    All of them as they were at one moment, whatever runs commit meanwhile. It has a connection of its own until closed.
     """
     async with db.session() as connection, connection.transaction():
         await connection.execute(SQL["one_moment"])

@@ -65,7 +65,8 @@ class Questions:
         self._crowd = 0.0
         self._up = 0
         self._changes = 0
-        self._lines: list[asyncio.Task[None]] = []
+        self.lines: list[asyncio.Task[None]] = []
+        """The keepers of the connections; only a mistake ends one."""
         self.reason = "the database has not been reached yet"
         """Why there is no answer; "" while there is."""
 
@@ -73,18 +74,14 @@ class Questions:
         """Connect, and return when that has succeeded or failed for the first time."""
         loop = asyncio.get_running_loop()
         tried = [loop.create_future() for _ in range(self._held)]
-        self._lines = [asyncio.create_task(self._hold(first)) for first in tried]
+        self.lines = [asyncio.create_task(self._hold(first)) for first in tried]
         await asyncio.gather(*tried)
-
-    async def run(self) -> None:
-        """Wait for the connections' keepers, which end by a mistake alone, and raise it."""
-        await asyncio.gather(*self._lines)
 
     async def close(self) -> None:
         """Let go of the connections; what waits is told so."""
-        for line in self._lines:
+        for line in self.lines:
             line.cancel()
-        await asyncio.gather(*self._lines, return_exceptions=True)
+        await asyncio.gather(*self.lines, return_exceptions=True)
         self._fail("this process is stopping")
 
     async def ask(self, question: Question) -> list[Found]:

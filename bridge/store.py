@@ -67,7 +67,7 @@ def _faults() -> Any:
         raise _unavailable(fault) from fault
     except asyncpg.InterfaceError as fault:
         # The driver says so of a connection that was lost, and of a mistake of ours, which is not to be waited out.
-        if "clos" not in str(fault):
+        if "clos" not in str(fault) and "released back" not in str(fault):
             raise
         raise _unavailable(fault) from fault
 

@@ -43,7 +43,8 @@ class Unit:
         self._outboxes: list[Outbox] = []
 
     async def run(self) -> None:
-        """Enrol the sources, then work for ever."""
+        """Bring the database to this version, enrol the sources, then work for ever."""
+        await _outlast("migrate", lambda: store.migrate(self._db), once=True)
         await _outlast("enrol", lambda: assembly.enrol(self._db, self._told), once=True)
         async with asyncio.TaskGroup() as group:
             group.create_task(_outlast("ask.listen", lambda: asks.serve(self._db, self._told, self.wake)))
@@ -165,8 +166,6 @@ async def main(path: Path, dsn: str, report: kept.Report) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, signals.put_nowait, number)
     beat = asyncio.create_task(kept.beat(report))
-    await _outlast("migrate", lambda: store.migrate(db), once=True)
-    report("ready")
     try:
         while told is not None:
             working = asyncio.create_task(Unit(db, told).run())

@@ -169,6 +169,23 @@ async def test_losses_are_held_shown_approved_and_restored(place: Place) -> None
     assert (restored.code, restored.json, len(place.manager.book())) == (0, {"source": "crm", "restored": 25}, 40)
 
 
+async def test_what_a_source_brought_that_left_the_file_goes_by_approval(place: Place) -> None:
+    config = place.home / "bridge.toml"
+    whole = config.read_text()
+    config.write_text(whole + '[source.old]\ntype = "file"\npath = "old.vcf"\n')
+    place.write(card("9", "Olga Old", "+352 621 999 999"), name="old.vcf")
+    assert (await place("sync")).code == 0
+    config.write_text(whole)
+    listed = await place("approve", "old", "--list")
+    assert (listed.code, listed.out.startswith('9: name="Olga Old" loss="the contact would go" ')) == (0, True)
+    told = (await place("status")).out
+    assert "old: left the configuration: its 1 contacts stay until bridge approve old\n" in told
+    approved = await place("approve", "old")
+    assert (approved.code, approved.out) == (0, "old: removed=1 changed=0 held=0\n")
+    assert sorted(place.manager.book()) == ["352621111111", "352621222222"]
+    assert (await place("approve", "old")).code == 2
+
+
 def test_times_to_restore_from() -> None:
     now = datetime.datetime(2025, 3, 10, 12, 0, tzinfo=datetime.UTC).astimezone()
     for text, ago in (("2h", 2), ("1d", 24), ("90 min", 1.5), ("999999d", 7 * 24), ("2025-03-10T11:00Z", 1)):

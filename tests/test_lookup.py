@@ -190,21 +190,27 @@ async def test_word_of_a_whole_tenant_empties_it(db: Store, place: Directory) ->
 def test_answer_read_before_a_change_is_not_kept() -> None:
     answers = Answers()
     answers.live = True
-    place = answers.begin("asked", [("default", "+1")])
-    assert place is not None
+    before = answers.asking("default", ["+1", "+2"])
+    answers.changed("default", ["+2"])
+    answers.keep("asked", before, b"old")
+    assert answers.get("asked") is None
+    answers.keep("asked", answers.asking("default", ["+1", "+2"]), b"new")
+    assert answers.get("asked") == b"new"
+    answers.changed("default", ["+3"])
+    answers.changed("acme", ["+1"])
+    assert answers.get("asked") == b"new"
     answers.changed("default", ["+1"])
-    answers.fill(place, b"old")
     assert answers.get("asked") is None
 
 
 def test_nothing_is_kept_while_deaf() -> None:
     answers = Answers()
-    assert answers.begin("asked", [("default", "+1")]) is None
+    answers.keep("asked", answers.asking("default", ["+1"]), b"old")
+    assert answers.get("asked") is None
     answers.live = True
-    place = answers.begin("asked", [("default", "+1")])
-    assert place is not None
+    before = answers.asking("default", ["+1"])
     answers.clear()
-    answers.fill(place, b"old")
+    answers.keep("asked", before, b"old")
     assert answers.get("asked") is None
 
 
@@ -212,19 +218,26 @@ def test_answers_are_bounded_in_count_and_bytes() -> None:
     answers = Answers(most=3, most_bytes=5_000)
     answers.live = True
     for i in range(5):
-        place = answers.begin(i, [("default", str(i))])
-        assert place is not None
-        answers.fill(place, b"x")
+        answers.keep(i, answers.asking("default", [str(i)]), b"x")
     assert [i for i in range(5) if answers.get(i)] == [2, 3, 4]
     answers.get(2)
-    large = answers.begin("large", [("default", "large")])
-    assert large is not None
-    answers.fill(large, b"x" * 3_500)
+    answers.keep("large", answers.asking("default", ["large"]), b"x" * 3_600)
     assert [key for key in (2, 3, 4, "large") if answers.get(key)] == [2, "large"]
     answers.changed_all("other")
     assert answers.get("large")
     answers.changed_all("default")
     assert [key for key in (2, 3, 4, "large") if answers.get(key)] == []
+
+
+def test_more_changes_than_can_be_remembered_forget_all() -> None:
+    answers = Answers(most=3)
+    answers.live = True
+    before = answers.asking("default", ["+1"])
+    answers.keep("kept", before, b"x")
+    answers.changed("default", ["+2", "+3", "+4", "+5"])
+    assert answers.get("kept") is None
+    answers.keep("kept", before, b"x")
+    assert answers.get("kept") is None
 
 
 async def test_lost_listener_forgets_and_comes_back(db: Store, place: Directory) -> None:

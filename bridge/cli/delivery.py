@@ -33,6 +33,12 @@ async def perform(db: Store, told: Config, tenant: Tenant, request: Request, emi
         await asks.perform(db, tenant, request, emit, wake)
 
 
+async def enrol(db: Store, told: Config) -> None:
+    """Tell the database which sources there are, unless a daemon does."""
+    if not await asks.daemon_works(db):
+        await assembly.enrol(db, told)
+
+
 async def deliver(db: Store, told: Config, tenant: Tenant, patience: float) -> Mapping[str, str]:
     """Wait until the sinks have taken all that is owed to them; the reasons of those that did not."""
     undelivered: Mapping[str, str] = {}
@@ -42,8 +48,7 @@ async def deliver(db: Store, told: Config, tenant: Tenant, patience: float) -> M
         if said["event"] == "end":
             undelivered = said["undelivered"]
 
-    if not await asks.daemon_works(db):
-        await assembly.enrol(db, told)
+    await enrol(db, told)
     # A daemon holds the sinks; should it go meanwhile, they are ours.
     async with _draining(db, tenant, True) as wake:
         sinks_alone = dataclasses.replace(tenant, sources={})

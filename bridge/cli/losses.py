@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import re
 from collections.abc import Mapping
@@ -9,10 +10,11 @@ from typing import Annotated
 
 import typer
 
-from bridge import approval, assembly
+from bridge import approval, assembly, phonebooks
 from bridge.approval import Waiting
 from bridge.cli import delivery, options, output, session
 from bridge.config import Config, Tenant
+from bridge.store import Store
 
 _PATIENCE = 30.0
 _KEPT = datetime.timedelta(days=7)
@@ -29,22 +31,22 @@ def approve(
 ) -> None:
     """Let through what is held of a source.
 
-    What the last --list showed, or all if nothing was shown. Then waits until the sinks know. Exit code 3:
+    What the last --list showed, or all if nothing was shown; of a source that left the configuration, all that it
+    brought. Then waits until the sinks know. Exit code 3:
     something is still held; 1: a sink did not take its pushes.
     """
     told = session.load(config)
     place = options.tenant(told, tenant)
-    name = options.one_of(source, place.sources, "source")
     if listed:
-        _show(session.run(_held(told, place, name)), as_json)
+        _show(session.run(_held(told, place, source)), as_json)
         return
-    done, undelivered = session.run(_approve(told, place, name))
+    done, undelivered = session.run(_approve(told, place, source))
     if as_json:
-        output.document({"source": name, **{key: done[key] for key in ("removed", "changed", "held")}})
+        output.document({"source": source, **{key: done[key] for key in ("removed", "changed", "held")}})
     else:
-        output.say(output.line(name, [(key, done[key]) for key in ("removed", "changed", "held")]))
+        output.say(output.line(source, [(key, done[key]) for key in ("removed", "changed", "held")]))
     if done["held"]:
-        output.tell(f"{name}: {done['held']} losses came after the list was shown and wait: see --list")
+        output.tell(f"{source}: {done['held']} losses came after the list was shown and wait: see --list")
     raise typer.Exit(_told(undelivered) or (output.HELD if done["held"] else output.DONE))
 
 
@@ -105,9 +107,20 @@ def _no_time(text: str) -> typer.BadParameter:
     return typer.BadParameter(f'"{text}" is no time, {right}', param_hint="--since")
 
 
+async def _is_left(db: Store, told: Config, tenant: Tenant, source: str) -> bool:
+    """Whether the source left the configuration, and what it brought is still there."""
+    await delivery.enrol(db, told)
+    left = await approval.retired(db, tenant.name)
+    return options.one_of(source, (*tenant.sources, *left), "source") not in tenant.sources
+
+
 async def _held(told: Config, tenant: Tenant, source: str) -> list[Waiting]:
     async with session.opened(told) as db:
-        return await approval.held(db, tenant.name, source, shown=True)
+        if not await _is_left(db, told, tenant, source):
+            return await approval.held(db, tenant.name, source, shown=True)
+        now = datetime.datetime.now(datetime.UTC)
+        async with contextlib.aclosing(phonebooks.stream(db, tenant.name, [source])) as pages:
+            return [Waiting(one.id, one.name, "removed", now) async for page in pages for one in page]
 
 
 def _show(waiting: list[Waiting], as_json: bool) -> None:
@@ -121,7 +134,10 @@ def _show(waiting: list[Waiting], as_json: bool) -> None:
 
 async def _approve(told: Config, tenant: Tenant, source: str) -> tuple[Mapping[str, int], Mapping[str, str]]:
     async with session.opened(told) as db:
-        done = await approval.approve(db, assembly.job(tenant, source))
+        if await _is_left(db, told, tenant, source):
+            done = await approval.dismiss(db, assembly.leftover(tenant, source))
+        else:
+            done = await approval.approve(db, assembly.job(tenant, source))
         return done, await delivery.deliver(db, told, tenant, _PATIENCE)
 
 

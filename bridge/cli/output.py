@@ -119,8 +119,3 @@ def _quoted(value: Value) -> str:
     text = plain(value)
     bare = bool(text) and not any(c.isspace() or c in "\"'=" for c in text)
     return text if bare else json.dumps(text, ensure_ascii=False)
-
-
-def broken_pipe() -> None:
-    """Whoever read our output has gone: let the interpreter's last flush go nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

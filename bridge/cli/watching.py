@@ -93,6 +93,9 @@ def _tell_more(found: Status, many: bool) -> None:
         if source.held:
             why = f": {source.why_held}" if source.why_held else ""
             output.say(f"{name}: {source.held} losses held since {_when(source.held_since)}{why}")
+        if not source.configured:
+            what = f"its {source.contacts} contacts stay until bridge approve {source.source}"
+            output.say(f"{name}: left the configuration: {what}")
         for note in source.notes:
             output.say(f"{name}: note: {note}")
         for bad in source.unreadable[:_UNREADABLE_SHOWN]:

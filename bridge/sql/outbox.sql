@@ -128,5 +128,5 @@ where e.tenant = $1 and e.state = 'refused' order by e.sink, e.number;
 
 -- name: retry_refused
 -- They are asked for first, then added, as if an answer had been lost.
-update entry set state = 'sent', due_at = now(), sent_at = now(), since = now(), tries = 0, misses = 0
+update entry set state = 'sent', due_at = now(), sent_at = now() - interval '1 hour', since = now(), tries = 0, misses = 0
 where tenant = $1 and state = 'refused';

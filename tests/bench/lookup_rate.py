@@ -38,7 +38,8 @@ BODY = """json_build_object('source', 'crm', 'id', i::text, 'first_name', 'Alexa
 FILL = (
     "insert into source (tenant, name, type, rank) values ('default', 'crm', 'carddav', 0)",
     f"""insert into contact (tenant, pk, source, id, digest, checksum, names, named, callable, changed_at, body)
-    select 'default', i, 'crm', i::text, '', '', 0, true, 2, now(), {BODY} from generate_series(0, $1::int / 2 - 1) i""",
+    select 'default', i, 'crm', i::text, '', '', 0, true, 2, now(), {BODY}
+    from generate_series(0, $1::int / 2 - 1) i""",
     """insert into number (tenant, number, contact, kind, company)
     select 'default', '+352' || 621000000 + n, n / 2, 'mobile', false from generate_series(0, $1::int - 1) n""",
 )
@@ -118,7 +119,8 @@ def measure(options: argparse.Namespace, dsn: str, folder: Path) -> dict[str, li
                 if turn:  # the first one warms up
                     rates[name].append(said["answers"] / said["seconds"])
                     print(
-                        f"{name:14} {rates[name][-1]:8.0f}/s  p50 {said['p50'] * 1e3:.2f} ms  p99 {said['p99'] * 1e3:.2f} ms"
+                        f"{name:14} {rates[name][-1]:8.0f}/s"
+                        f"  p50 {said['p50'] * 1e3:.2f} ms  p99 {said['p99'] * 1e3:.2f} ms"
                     )
     return rates
 
