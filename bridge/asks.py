@@ -145,13 +145,19 @@ async def ask(db: Store, request: Request) -> AsyncIterator[Said]:
 async def serve(db: Store, told: Config, wake: Callable[[], None]) -> None:
     """In the daemon: do what commands ask for, until cancelled. Raises Unavailable when the database is lost."""
     asked: asyncio.Queue[Said] = asyncio.Queue()
-    async with db.session() as session, asyncio.TaskGroup() as group:
-        await session.execute("select pg_advisory_lock_shared($1)", _ALIVE)
-        await session.listen(_ASK, lambda payload: asked.put_nowait(orjson.loads(payload)))
-        while True:
-            with contextlib.suppress(TimeoutError):
-                group.create_task(_answer(db, told, await asyncio.wait_for(asked.get(), 5), wake))
-            await session.execute("select 1")
+    try:
+        async with db.session() as session, asyncio.TaskGroup() as group:
+            await session.execute("select pg_advisory_lock_shared($1)", _ALIVE)
+            await session.listen(_ASK, lambda payload: asked.put_nowait(orjson.loads(payload)))
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    group.create_task(_answer(db, told, await asyncio.wait_for(asked.get(), 5), wake))
+                await session.execute("select 1")
+    except ExceptionGroup as faults:
+        lost, others = faults.split(errors.Unavailable)
+        if lost is None or others is not None:
+            raise
+        raise errors.Unavailable(str(lost.exceptions[0])) from faults
 
 
 async def _answer(db: Store, told: Config, words: Said, wake: Callable[[], None]) -> None:

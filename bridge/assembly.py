@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+import orjson
+
 from bridge import entries, keys, normalise, numbers, sinks, sources, store
 from bridge.config import Config, Tenant
 from bridge.contact import Contact
@@ -93,8 +95,9 @@ async def enrol(db: Store, config: Config) -> None:
     for tenant in config.tenants.values():
         names = list(tenant.sources)
         kinds = [table.type for table in tenant.sources.values()]
-        await db.execute(SQL["enrol"], tenant.name, names, kinds)
-        await db.execute(SQL["retire"], tenant.name, names)
+        moved = await db.execute(SQL["enrol"], tenant.name, names, kinds)
+        if await db.execute(SQL["retire"], tenant.name, names) or moved:
+            await db.execute("select pg_notify($1, $2)", store.CHANNEL, orjson.dumps([tenant.name]).decode())
         await db.execute(SQL["forget_empty"], tenant.name)
         for name, sink in tenant.sinks.items():
             if sink.contacts:

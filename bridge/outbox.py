@@ -9,13 +9,14 @@ One daemon of several drains a sink: the session lock decides which.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
 import orjson
 
-from bridge import errors, log, pushes, store
+from bridge import errors, log, pushes, store, totals
 from bridge.contact import Contact, load
 from bridge.pushes import Row, Task, pause
 from bridge.sinks import Entry, Push, Sink
@@ -52,6 +53,8 @@ class Outbox:
         self._wake = asyncio.Event()
         self._failures = 0
         self._well_said = 0.0
+        self._counted: Counter[str] = Counter()
+        self._counts_kept = 0.0
         self._trying_one = False
         self.sent = 0
 
@@ -72,10 +75,15 @@ class Outbox:
                 while True:
                     await self._turn(session)
             finally:
-                await self._stop()
+                # Without the database there is nothing to give back: what was taken stands there as sent.
+                with contextlib.suppress(errors.Unavailable):
+                    await self._stop()
+                    await self._keep_counts(session)
 
     async def _turn(self, session: Connection) -> None:
         self._wake.clear()
+        if self._counted and time.monotonic() - self._counts_kept > 1.0:
+            await self._keep_counts(session)
         halted = await self._halted(session)
         width = 1 if self._trying_one else self._concurrency
         if not halted and len(self._ready) + len(self._running) < width:
@@ -87,6 +95,11 @@ class Outbox:
         elif not self._ready:
             await self._nap(_POLL)
 
+    async def _keep_counts(self, session: Connection) -> None:
+        counted, self._counted, self._counts_kept = self._counted, Counter(), time.monotonic()
+        tenant, name = self._key
+        await totals.add(session, tenant, "sink", name, counted)
+
     async def _nap(self, seconds: float) -> None:
         try:
             await asyncio.wait_for(self._wake.wait(), seconds)
@@ -95,8 +108,9 @@ class Outbox:
 
     async def _until_one_is_done(self) -> None:
         done, self._running = await asyncio.wait(self._running, timeout=0.5, return_when=asyncio.FIRST_COMPLETED)
-        for one in done:
-            one.result()
+        faults = [fault for one in done if (fault := one.exception())]
+        if faults:
+            raise faults[0]
 
     async def _stop(self) -> None:
         """Wait a little for what is under way; give back what was taken and not begun."""
@@ -104,7 +118,7 @@ class Outbox:
             _, late = await asyncio.wait(self._running, timeout=min(self._timeout, 4.0))
             for one in late:
                 one.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            await asyncio.gather(*self._running, return_exceptions=True)
             self._running = set()
         while self._ready:
             async with self._db.pooled() as connection:
@@ -226,6 +240,7 @@ class Outbox:
 
     async def _done(self, task: Task, push: Push) -> None:
         self._failures, self.sent = 0, self.sent + 1
+        self._counted["push.settled"] += 1
         row = task.row
         async with self._db.pooled() as connection, connection.transaction():
             if task.entry is None:
@@ -250,6 +265,7 @@ class Outbox:
 
     async def _refuse(self, connection: Connection, task: Task, refusal: errors.Refused, *, held_none: bool) -> None:
         self._failures = 0
+        self._counted["push.refused"] += 1
         row = task.row
         _LOG.warning("push.refused", sink=self._key[1], number=row.number, code=refusal.code, reason=str(refusal))
         doubt = row.state == "sent" and not held_none
@@ -261,6 +277,7 @@ class Outbox:
 
     async def _unsettled(self, task: Task, fault: errors.Unavailable) -> None:
         """It may have been done: ask before sending again."""
+        self._counted["push.unsettled"] += 1
         misses = task.row.misses + 1 if fault.code and task.row.state == "sent" else 0
         _LOG.warning("push.unsettled", sink=self._key[1], number=task.row.number, reason=str(fault))
         wait = fault.after or pause(task.row.tries)
@@ -270,6 +287,7 @@ class Outbox:
 
     async def _unreachable(self, task: Task, fault: errors.Unavailable) -> None:
         """Nothing was sent: it waits as it did before."""
+        self._counted["push.later"] += 1
         async with self._db.pooled() as connection:
             await self._back(connection, task, fault.after or pause(task.row.tries), str(fault))
         await self._count_failure(fault)
@@ -284,6 +302,7 @@ class Outbox:
 
     async def _denied(self, task: Task, fault: errors.Denied, begun: bool) -> None:
         """The key is refused: nothing more is sent but a probe a minute, rising to one in fifteen."""
+        self._counted["push.stopped"] += 1
         if begun:
             await self._db.execute(
                 SQL["unsettled"], *self._key, task.row.number, 0.0, task.row.misses, str(fault), fault.code

@@ -117,9 +117,17 @@ class Questions:
                 idle.set_result(None)
 
     def _take(self) -> list[Waiting]:
-        """All that waits; how many are about at a time is remembered, and forgotten by and by."""
-        self._crowd = max(len(self._waiting) + self._under_way, 0.8 * self._crowd)
-        return [self._waiting.popleft() for _ in range(min(len(self._waiting), _AT_ONCE))]
+        """What waits, or half of a crowd where another connection is free for the rest.
+
+        How many are about at a time is remembered, and forgotten by and by.
+        """
+        share = len(self._waiting)
+        self._crowd = max(share + self._under_way, 0.8 * self._crowd)
+        if share > 2 * _FEW and self._idle:
+            share = (share + 1) // 2
+        batch = [self._waiting.popleft() for _ in range(min(share, _AT_ONCE))]
+        self._wake()
+        return batch
 
     async def _hold(self, tried: asyncio.Future[None]) -> None:
         loop = asyncio.get_running_loop()

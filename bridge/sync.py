@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from bridge import entries, errors, losses, store
+from bridge import entries, errors, losses, store, totals
 from bridge.contact import load
 from bridge.keys import Guard
 from bridge.sources import Page, Source, Versions
@@ -103,11 +103,13 @@ async def run(
                 denied = isinstance(fault, errors.Denied)
                 async with db.pooled() as connection:
                     await connection.execute(SQL["failed"], job.tenant, job.source, str(fault), denied)
-                    await _log(connection, job, started, failure, 0)
+                    await _log(connection, job, started, failure, 0, denied)
         raise
 
 
-async def _log(connection: Connection, job: Job, started: datetime.datetime, report: Report, lost: int) -> None:
+async def _log(
+    connection: Connection, job: Job, started: datetime.datetime, report: Report, lost: int, denied: bool = False
+) -> None:
     counts = (report.read, report.added, report.changed, report.removed, report.unchanged, report.refused)
     await connection.execute(
         SQL["log_run"],
@@ -122,6 +124,11 @@ async def _log(connection: Connection, job: Job, started: datetime.datetime, rep
         report.error,
     )
     await connection.execute(SQL["prune_runs"], job.tenant, job.source)
+    result = ("denied" if denied else "failed") if report.error else "held" if report.held else "done"
+    events = {
+        f"record.{name}": getattr(report, name) for name in ("added", "changed", "removed", "unchanged", "refused")
+    }
+    await totals.add(connection, job.tenant, "source", job.source, {f"run.{result}": 1, **events})
 
 
 async def _read_and_commit(
@@ -172,7 +179,7 @@ async def _read(
         if under_way:
             await under_way
     finally:
-        if under_way and not under_way.done():
+        if under_way:
             under_way.cancel()
             await asyncio.gather(under_way, return_exceptions=True)
     if last is None or last.cursor is None:

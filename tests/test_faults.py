@@ -12,6 +12,7 @@ import io
 import json
 import logging
 import random
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ type = "ccm"
 url = "{{manager}}"
 security_key = "manager-key-1"
 rate = 10000
-timeout = "2s"
+timeout = "1s"
 [connector]
 token = "{TOKEN}"
 """
@@ -134,7 +135,7 @@ class Scene:
 def phone_book(people: dict[str, str]) -> bytes:
     """SessionCloud JSON."""
     return orjson.dumps(
-        [{"Id": number, "FirstName": name.split()[0], "LastName": name.split()[1], "Mobile": [f"+{number}"]}
+        [{"Id": number, "FirstName": name.split()[0], "LastName": name.split()[1], "MobileNumber": [f"+{number}"]}
          for number, name in people.items()]
     )  # fmt: skip
 
@@ -195,7 +196,7 @@ async def fails(scene: Scene, fault: Fault, why: str) -> None:
     for full in (False, True):
         assert await scene.run(full=full) is None
         state = await scene.state()
-        assert why in state["error"]
+        assert re.search(why, state["error"])
         assert (state["cursor"], state["contacts"]) == (before["cursor"], 3)
         assert [await scene.name(number) for number in (ANN, BOB, CEM, DEE)] == ["Ann Lee", "Bob Ray", "Cem Oz", ""]
     await scene.deliver()
@@ -214,7 +215,7 @@ async def test_dav_cut_midway(scene: Scene) -> None:
 
 
 async def test_dav_html_200(scene: Scene) -> None:
-    await fails(scene, "html_200", "127.0.0.1")
+    await fails(scene, "html_200", r"no address book found|not WebDAV")
 
 
 async def test_dav_500(scene: Scene) -> None:
@@ -335,7 +336,7 @@ async def test_file_changes_while_read(scene: Scene) -> None:
         if read and not written:
             written = scene.write({**crowd, DEE: "Dee Low"}).stat().st_size
 
-    with pytest.raises(Exception, match=r"changed while it was read|was cut"):
+    with pytest.raises(Exception, match=r"changed while it was read|was cut|behind the end"):
         await sync.run(scene.db, assembly.job(scene.tenant, "office"), source, progress=progress)
     assert written
     assert (await scene.state("office"))["contacts"] == 1
@@ -375,7 +376,7 @@ async def changed_under(scene: Scene, fault: str, **more: Any) -> None:
     assert scene.book() == AFTER
 
 
-@pytest.mark.parametrize("times", [1, 3, 6])
+@pytest.mark.parametrize("times", [1, 6])
 async def test_ccm_answer_lost(scene: Scene, times: int) -> None:
     await changed_under(scene, "answer_lost_after_apply", times=times)
 
@@ -443,7 +444,7 @@ async def test_ccm_slow_when_the_daemon_dies(scene: Scene, dsn: str, born: Nurse
     crowd = {str(352621100000 + n): f"Person N{n}" for n in range(12)}
     scene.fill({**BEFORE, **crowd})
     assert await scene.run() is not None
-    scene.manager.faults.set("slow", times=12, seconds=0.9)
+    scene.manager.faults.set("slow", times=12, seconds=0.6)
     drainer = born.start(dsn, scene.told.path)
 
     async def last_are_under_way() -> bool:
@@ -452,6 +453,7 @@ async def test_ccm_slow_when_the_daemon_dies(scene: Scene, dsn: str, born: Nurse
     await until(last_are_under_way)
     kill(drainer)
     await scene.deliver()
+    await asyncio.sleep(0.7)  # by now the Manager has done all that it was told
     assert scene.book() == {**BEFORE, **crowd}
 
 

@@ -109,8 +109,15 @@ def national(digits: str, region: str) -> str:
     rules = plan(region)
     if rules is None:
         return ""
-    if digits.startswith(rules.code) or (rules.idd is not None and rules.idd.match(digits)):
+    if rules.idd is not None and rules.idd.match(digits):
         return library(digits, region)
+    if digits.startswith(rules.code):
+        # The library takes a leading calling code away only where the digits make no national number with it.
+        rest = digits[len(rules.code) :]
+        odd = rules.prefix is not None and rules.prefix.match(rest)
+        if odd or rules.general.fullmatch(digits) or not rules.general.fullmatch(rest):
+            return library(digits, region)
+        return f"+{rules.code}{rest}" if rules.valid(rest) else ""
     significant = rules.significant(digits)
     if significant is None:
         return library(digits, region)

@@ -5,14 +5,8 @@ select s.tenant, s.name, s.contacts, coalesce(extract(epoch from s.read_at), 0):
        (select count(*)::int from held h where h.tenant = s.tenant and h.source = s.name) as held
 from source s;
 
--- name: runs
-select tenant, source,
-       count(*) filter (where error = '' and held = 0) as done,
-       count(*) filter (where error = '' and held > 0) as held,
-       count(*) filter (where error <> '') as failed,
-       sum(added) as added, sum(changed) as changed, sum(removed) as removed, sum(unchanged) as unchanged,
-       sum(refused) as refused
-from run group by tenant, source;
+-- name: totals
+select tenant, subject, name, event, count from total;
 
 -- name: sinks
 select s.tenant, s.name, s.denied <> '' as stopped,

@@ -134,6 +134,17 @@ create table sink (
     primary key (tenant, name)
 );
 
+-- How often what happened, for the metrics: counts that only grow, whatever else is pruned.
+-- subject: source | sink; event: run.<result>, record.<change>, push.<result>.
+create table total (
+    tenant      text not null,
+    subject     text not null,
+    name        text not null,
+    event       text not null,
+    count       bigint not null,
+    primary key (tenant, subject, name, event)
+);
+
 -- What a sink should hold and does hold for each number; the outbox is where the two differ.
 -- state: clean | due (a push is owed) | sent (sent, not yet answered for: settle it first) | moving (goes with
 -- another number's push) | refused (until it changes).

@@ -11,10 +11,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -78,8 +76,8 @@ async def measure(folder: Path, contacts: int, rate: int) -> bool:
     )
     config.chmod(0o600)
     log = (folder / "log").open("w")
-    daemon = subprocess.Popen(
-        [sys.executable, "-m", "bridge", "run", "--config", str(config)], stderr=log, stdout=log, env=os.environ
+    daemon = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bridge", "run", "--config", str(config)), stderr=log, stdout=log
     )
     try:
         async with aiohttp.ClientSession(headers={"X-Execution-Token": TOKEN}) as http:
@@ -97,7 +95,7 @@ async def measure(folder: Path, contacts: int, rate: int) -> bool:
             await busy_until
     finally:
         daemon.send_signal(signal.SIGTERM)
-        daemon.wait(20)
+        await asyncio.wait_for(daemon.wait(), 20)
         log.close()
     for name, seconds in (("idle", idle), ("during a first run", busy)):
         p50, p99 = percentile(seconds, 0.5), percentile(seconds, 0.99)
