@@ -202,6 +202,7 @@ def start() -> None:
     """`python -m bridge.worker --config FILE`, as the keeper starts it."""
     options = argparse.ArgumentParser()
     options.add_argument("--config", type=Path, required=True)
+    log.setup()
     kept.die_with_parent()
     os.nice(15)
     try:
@@ -209,6 +210,10 @@ def start() -> None:
     except errors.Unsupported as lack:
         _LOG.error("worker.failed", reason=str(lack))
         raise SystemExit(_GIVE_UP) from None
+    except errors.ConfigError as wrong:
+        # Made wrong while we were running, and then we died: the keeper tries again until it is right.
+        _LOG.error("config.refused", problems=list(wrong.problems))
+        raise SystemExit(2) from None
 
 
 if __name__ == "__main__":

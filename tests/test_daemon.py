@@ -250,3 +250,48 @@ async def test_a_command_is_told_when_the_daemon_goes_away(daemon: Daemon, manag
                 await follow()
     finally:
         await db.close()
+
+
+async def test_a_newer_database_ends_the_daemon_and_says_why(tmp_path: Path, url: str, dsn: str) -> None:
+    db = Store(dsn)
+    await db.execute("update schema_version set version = 99")
+    await db.close()
+    daemon = Daemon(tmp_path, url, dsn)
+    daemon.write(PEOPLE)
+    try:
+        await daemon.start()
+        assert await daemon.ended(20) == 1
+        assert "run the newer bridge that made it" in daemon.log("worker.failed")[0]["reason"]
+    finally:
+        await daemon.end()
+
+
+async def test_killed_beside_a_bad_configuration(daemon: Daemon, manager: Manager) -> None:
+    """What is killed while the file is wrong says why it does not come back, and comes back when the file is right."""
+    await holds(manager, PEOPLE)
+    good = daemon.config.read_text()
+    daemon.config.write_text(good.replace("every", "evry"))
+    os.kill(daemon.child("worker") or 0, signal.SIGKILL)
+    await until(lambda: daemon.log("config.refused"), why="it says what is wrong")
+    assert "Traceback" not in daemon.text()
+    assert await daemon.names(number(0)) == ["Ann Lee"]
+    daemon.config.write_text(good)
+    daemon.write(MORE)
+    await holds(manager, MORE, 40)
+
+
+async def test_a_command_asks_for_a_source_that_the_daemon_does_not_know(
+    daemon: Daemon, manager: Manager, dsn: str
+) -> None:
+    await holds(manager, PEOPLE)
+    worker = daemon.child("worker")
+    db = Store(dsn)
+    try:
+        await until(lambda: asks.daemon_works(db), why="the worker listens")
+        with pytest.raises(errors.Unavailable, match="reload it"):
+            [_ async for _ in asks.ask(db, asks.Request("default", ("new",)))]
+    finally:
+        await db.close()
+    daemon.write(MORE)
+    await holds(manager, MORE)
+    assert daemon.child("worker") == worker
