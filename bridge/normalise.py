@@ -95,19 +95,15 @@ def _custom(custom: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
 
 def _numbers(raw: Iterable[RawNumber], region: str, internal_digits: int) -> tuple[Number, ...]:
     """Every number once, in order: the first kind stays, and a person's own goes before the company's."""
-    kept: dict[tuple[str, str], Number] = {}
+    kept: dict[str, Number] = {}
     for written in raw:
-        text = _as_written(written.text)
+        text = written.text
+        text = (text if text.isprintable() else _UNPRINTABLE.sub(" ", text)).strip()
         if not text:
             continue
         for key in numbers.read(written.text, region, internal_digits) or ("",):
             number = Number(key, written.kind, text, written.company)
-            place = (key, "" if key else text)
+            place = key or f" {text}"  # no key begins with a blank
             if kept.setdefault(place, number).company and not number.company:
                 kept[place] = number
     return tuple(kept.values())
-
-
-def _as_written(text: str) -> str:
-    """The text as it was but for its ends and what no database takes."""
-    return (text if text.isprintable() else _UNPRINTABLE.sub(" ", text)).strip()

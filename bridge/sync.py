@@ -243,11 +243,13 @@ async def apply(session: Connection, job: Job) -> None:
     One at a time within a tenant: who owns a number is decided in sight of all other sources' contacts.
     """
     key = (job.tenant, job.source)
-    if not await session.value(SQL["any_change"]):
+    changes = await session.value(SQL["changes"])
+    if not changes:
         return
     await session.execute("select pg_advisory_xact_lock($1)", store.lock_key("commit", job.tenant))
-    await session.execute(SQL["touch_old"], job.tenant)
-    await session.execute(SQL["touch_new"])
+    if job.sinks or changes <= _NAMED_NUMBERS:
+        await session.execute(SQL["touch_old"], job.tenant)
+        await session.execute(SQL["touch_new"])
     await session.execute(SQL["forget_removed"], *key)
     await session.execute(SQL["keep_removed"], job.tenant)
     for step in ("drop_numbers", "remove", "mark", "change"):
@@ -256,14 +258,15 @@ async def apply(session: Connection, job: Job) -> None:
     await session.execute(SQL["add_numbers"], job.tenant)
     for sink, sources in job.sinks.items():
         await entries.settle_owners(session, job.tenant, sink, sources)
-    await _tell(session, job.tenant)
+    await _tell(session, job.tenant, changes)
 
 
-async def _tell(session: Connection, tenant: str) -> None:
+async def _tell(session: Connection, tenant: str, changes: int) -> None:
     """Name the numbers that changed to every cache of answers, when and if this commits."""
-    rows = await session.fetch(SQL["touched"], _NAMED_NUMBERS + 1)
+    many = changes > _NAMED_NUMBERS
+    rows = [] if many else await session.fetch(SQL["touched"], _NAMED_NUMBERS + 1)
     numbers = [row["number"] for row in rows]
-    if len(numbers) > _NAMED_NUMBERS:
+    if many or len(numbers) > _NAMED_NUMBERS:
         await session.execute("select pg_notify($1, $2)", store.CHANNEL, orjson.dumps([tenant]).decode())
         return
     for start in range(0, len(numbers), 200):

@@ -185,6 +185,21 @@ async def test_embedded_database_killed(tmp_path: Path, url: str, manager: Manag
         await holds(manager, MORE)
 
 
+async def test_power_cut(tmp_path: Path, url: str, manager: Manager) -> None:
+    """All processes die at once in the middle of work, those of the embedded database, too."""
+    crowd = {n: f"Person N{n}" for n in range(300)}
+    manager.faults.set("slow", seconds=0.01)
+    async with running(tmp_path, url, "embedded", crowd) as daemon:
+        await until(lambda: len(manager.entries()) > 50, why="some are there")
+        for pid in (daemon.pid, *daemon.children(), *postgres_of(daemon.state)):
+            os.kill(pid, signal.SIGKILL)
+        await daemon.ended()
+        assert len(manager.entries()) < 300
+        await daemon.start()
+        await daemon.ready()
+        await holds(manager, crowd, 40)
+
+
 async def test_a_second_daemon_says_what_is_in_its_way(daemon: Daemon, manager: Manager, url: str, dsn: str) -> None:
     (daemon.home / "second").mkdir()
     second = Daemon(daemon.home / "second", url, dsn)

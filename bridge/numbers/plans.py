@@ -86,9 +86,12 @@ def plan(region: str) -> Plan | None:
 
 def split(digits: str) -> tuple[str, str]:
     """Calling code and the rest of an international number without its plus; ("", digits) where none fits."""
-    for length in (2, 3, 1):  # no code begins another, so the common lengths come first
-        if digits[:length] in _CODES:
-            return digits[:length], digits[length:]
+    if (code := digits[:2]) in _CODES:  # no code begins another, so the common lengths come first
+        return code, digits[2:]
+    if (code := digits[:3]) in _CODES:
+        return code, digits[3:]
+    if (code := digits[:1]) in _CODES:
+        return code, digits[1:]
     return "", digits
 
 

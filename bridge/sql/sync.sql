@@ -1,7 +1,7 @@
 -- One run of one source: diff, judgement, commit.
 
 -- name: analyze
-analyze staged, staged_number, seen, gone;
+analyze staged (n, id), staged_number (n), seen (id), gone (n, id);
 
 -- name: diff_staged
 -- The last word of each staged record, beside what is stored. fate: add | change | mark (only its mark is new).
@@ -30,11 +30,11 @@ set local enable_nestloop = off;
 set local enable_nestloop = on;
 
 -- name: analyze_change
-analyze change;
+analyze change (n, id, pk, fate);
 
 -- name: analyze_all
 -- After many changes at once, or the next run's plans would rest on how things were.
-analyze contact, number, entry;
+analyze contact (tenant, source, id, pk), number (tenant, number, contact), entry (tenant, sink, number, state);
 
 -- name: diff_absent
 -- What a complete run did not see.
@@ -205,5 +205,5 @@ where tenant = $1 and source = $2 and started_at < now() - interval '2 days'
 -- name: touched
 select distinct number from touched limit $1;
 
--- name: any_change
-select exists (select from change);
+-- name: changes
+select count(*)::int from change;
