@@ -23,11 +23,11 @@ from typing import Any
 import orjson
 import uvloop
 
-from bridge import config, embedded, errors, kept, log, lookup
+from bridge import config, embedded, errors, kept, log, lookup, sockets
 from bridge.config import Config
 from bridge.kept import Report
 from bridge.lookup import Lookups
-from bridge.server import Front, Surfaces, sockets, surfaces
+from bridge.server import Front, Surfaces, surfaces
 from bridge.server.admin import Admin
 from bridge.server.connector import Guard
 from bridge.store import Store
@@ -187,7 +187,8 @@ async def _until(stopped: asyncio.Event, tasks: Sequence[asyncio.Task[Any]]) -> 
 def _sockets(told: Config) -> tuple[list[socket.socket], list[socket.socket]]:
     given = os.environ.get("BRIDGE_SOCKETS")
     if not given:
-        return sockets.bind(told.http.listen), sockets.bind(told.admin.listen)
+        http, admin = told.http.listen, told.admin.listen
+        return sockets.bind((e.host, e.port) for e in http), sockets.bind((e.host, e.port) for e in admin)
     numbers = orjson.loads(given)
     return sockets.inherited(numbers["http"]), sockets.inherited(numbers["admin"])
 

@@ -12,13 +12,12 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bridge import embedded, errors, log, systemd
+from bridge import embedded, errors, log, sockets, systemd
 
 _LOG = log.get()
 _SILENT = 30.0
@@ -120,33 +119,19 @@ class Child:
             await self._process.wait()
 
 
-def bind(places: Sequence[str]) -> list[socket.socket]:
-    """Listening sockets for `host:port` places; Unavailable where one is taken or not ours."""
-    made = []
-    for place in places:
-        host, _, port = place.rpartition(":")
-        host = host.strip("[]")
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        try:
-            one = socket.create_server((host, int(port)), family=family, backlog=1024)
-        except OSError as fault:
-            raise errors.Unavailable(f"cannot listen on {place}: {fault.strerror or fault}") from fault
-        one.set_inheritable(True)
-        made.append(one)
-    return made
-
-
 async def keep(config: Path, state_dir: Path, database: str, http: Sequence[str], admin: Sequence[str]) -> int:
     """Keep both processes until SIGTERM; the exit code."""
     told: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, told.put_nowait, number)
-    sockets = {"http": bind(http), "admin": bind(admin)}
+    listening = {"http": sockets.bind(map(_place, http)), "admin": sockets.bind(map(_place, admin))}
+    for one in (one for made in listening.values() for one in made):
+        one.set_inheritable(True)
     systemd.notify("STATUS=starting the database")
     server = await embedded.open(state_dir) if database == "embedded" else None
     try:
-        fds = {name: [one.fileno() for one in made] for name, made in sockets.items()}
+        fds = {name: [one.fileno() for one in made] for name, made in listening.items()}
         dsn = server.dsn if server else database
         env = {**os.environ, "BRIDGE_DSN": dsn, "BRIDGE_SOCKETS": json.dumps(fds)}
         if server:
@@ -158,6 +143,11 @@ async def keep(config: Path, state_dir: Path, database: str, http: Sequence[str]
     finally:
         if server:
             await server.close()
+
+
+def _place(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 async def _until_told(answer: Child, worker: Child, told: asyncio.Queue[int]) -> int:

@@ -21,8 +21,7 @@ import pytest
 from listed import record
 from served import SOURCES, TOKEN, configured, hold
 
-from bridge.keys import Endpoint
-from bridge.server import sockets
+from bridge import sockets
 from bridge.store import Store
 
 BODY = {"inputs": {"phoneNumber": "41215522000"}}
@@ -56,7 +55,7 @@ class Answering:
 
 @contextlib.asynccontextmanager
 async def answering(dsn: str, path: Path) -> AsyncIterator[Answering]:
-    made = sockets.bind([Endpoint("127.0.0.1", 0), Endpoint("127.0.0.1", 0)])
+    made = sockets.bind([("127.0.0.1", 0), ("127.0.0.1", 0)])
     for one in made:
         one.set_inheritable(True)
     reading, writing = os.pipe()

@@ -6,23 +6,24 @@ import socket
 from collections.abc import Iterable
 
 from bridge import errors
-from bridge.keys import Endpoint
 
 _BACKLOG = 1024
 
 
-def bind(endpoints: Iterable[Endpoint]) -> list[socket.socket]:
-    """Sockets that listen at every address of these; Unavailable, with nothing left open, where one cannot be had."""
+def bind(places: Iterable[tuple[str, int]]) -> list[socket.socket]:
+    """Sockets that listen at every address of (host, port) places; Unavailable, with none open, where one is taken."""
     made: list[socket.socket] = []
     try:
-        for endpoint in endpoints:
-            for family, _, _, _, address in _addresses(endpoint):
+        for host, port in places:
+            for family, _, _, _, address in _addresses(host, port):
                 made.append(_listening(family, address))
     except OSError as fault:
         for one in made:
             one.close()
         why = fault.strerror or str(fault)
-        raise errors.Unavailable(f"cannot listen at {endpoint}: {why}; right is a free port of this machine") from fault
+        raise errors.Unavailable(
+            f"cannot listen at {host}:{port}: {why}; right is a free port of this machine"
+        ) from fault
     return made
 
 
@@ -31,8 +32,8 @@ def inherited(numbers: Iterable[int]) -> list[socket.socket]:
     return [socket.socket(fileno=number) for number in numbers]
 
 
-def _addresses(endpoint: Endpoint) -> list[tuple[socket.AddressFamily, int, int, str, tuple[str | int, ...]]]:
-    found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, int, int, str, tuple[str | int, ...]]]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     return list(dict.fromkeys(found))  # type: ignore[arg-type]
 
 
