@@ -68,10 +68,10 @@ def challenge(header: str, *, alone: bool = False) -> Challenge | None:
 
 def _schemes(header: str) -> list[tuple[str, str]]:
     starts = list(_SCHEME.finditer(header))
-    ends = [start.start() for start in starts[1:]] + [len(header)]
+    ends = [*(start.start() for start in starts[1:]), len(header)]  # one too many where there is no scheme at all
     return [
         ((start.group(1) or start.group(2)).lower(), header[start.end() : end])
-        for start, end in zip(starts, ends, strict=True)
+        for start, end in zip(starts, ends, strict=False)
     ]
 
 

@@ -387,3 +387,8 @@ async def test_a_bundle_that_is_none_is_a_mistake_of_the_configuration(tmp_path:
     async with asking("https://localhost:1/", ca=bundle) as http:
         with pytest.raises(errors.ConfigError, match="PEM is expected"):
             await http.request("GET")
+
+
+@pytest.mark.parametrize("header", ["", "=", "Bearer", 'Basic realm="x"', "Digest", 'Digest nonce=""'])
+def test_what_is_no_digest_challenge_is_none(header: str) -> None:
+    assert digest.challenge(header) is None
