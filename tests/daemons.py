@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from commands import environment, free_port
 
 TOKEN = "lookup-token-1"
 KEY = "manager-key-1"
@@ -48,13 +48,6 @@ def number(n: int) -> str:
     return f"352621{100000 + n}"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 async def until(what: Callable[[], Any], within: float = 20.0, why: str = "") -> Any:
     """The first true value of `what`, which is asked again and again; it may be awaited."""
     end = time.monotonic() + within
@@ -80,6 +73,7 @@ def _processes() -> dict[int, tuple[int, str]]:
 
 
 def alive(pid: int) -> bool:
+    """Whether that process lives."""
     return pid in _processes()
 
 
@@ -91,6 +85,13 @@ def postgres_of(state: Path) -> list[int]:
             if Path(os.readlink(f"/proc/{pid}/cwd")) == state / "postgres" / "data":
                 found.append(pid)
     return found
+
+
+def kill_all(pids: Iterable[int]) -> None:
+    """SIGKILL to each that still lives."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 @dataclass
@@ -113,7 +114,7 @@ class Asked:
 class Daemon:
     """One daemon on one directory; it may be started again after it ended."""
 
-    def __init__(self, home: Path, manager: str, database: str = "embedded", **more: str) -> None:
+    def __init__(self, home: Path, manager: str, database: str = "embedded") -> None:
         self.home = home
         self.config = home / "bridge.toml"
         self.state = home / "state"
@@ -122,16 +123,13 @@ class Daemon:
         self._database = database
         self._log = home / "log"
         self._process: asyncio.subprocess.Process | None = None
-        self.configure(manager=manager, **more)
+        self._values = {"http": self.http, "admin": self.admin, "token": TOKEN, "key": KEY, "manager": manager}
+        self.configure()
 
-    def configure(self, more: str = "", **values: Any) -> None:
+    def configure(self, more: str = "", **values: str) -> None:
         """Write bridge.toml; what is not said stays as it was, but `more`, which goes to its end."""
-        self._values = {
-            **{"http": self.http, "admin": self.admin, "token": TOKEN, "key": KEY},
-            **getattr(self, "_values", {}),
-            **values,
-        }
-        self.token = self._values["token"]
+        self._values |= values
+        self.token = str(self._values["token"])
         self.config.touch(0o600)
         self.config.write_text(TOML.format(**self._values) + more)
 
@@ -153,14 +151,15 @@ class Daemon:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "BRIDGE_DATABASE": self._database},
+                env=environment(BRIDGE_DATABASE=self._database),
             )
 
     async def ready(self, within: float = 30.0) -> None:
         """Lookups are answered."""
-        await until(lambda: self._answers(), within, "lookups are answered")
+        await until(lambda: self.answers(), within, "lookups are answered")
 
-    async def _answers(self) -> bool:
+    async def answers(self) -> bool:
+        """Whether a lookup is answered, with the token in force."""
         with contextlib.suppress(aiohttp.ClientError):
             return (await self.lookup(number(0)))[0] == 200
         return False
@@ -185,19 +184,19 @@ class Daemon:
             except TimeoutError:
                 self.signal(signal.SIGKILL)
                 await self._process.wait()
-        for pid in (*self._strays(), *postgres_of(self.state)):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill_all([*self._strays(), *postgres_of(self.state)])
 
     def _strays(self) -> list[int]:
         return [pid for pid, (_, line) in _processes().items() if str(self.config) in line]
 
     @property
     def pid(self) -> int:
+        """The keeper's process id."""
         assert self._process is not None
         return self._process.pid
 
     def signal(self, order: int) -> None:
+        """Send the keeper a signal."""
         assert self._process is not None
         self._process.send_signal(order)
 
@@ -207,6 +206,7 @@ class Daemon:
         return next((pid for pid, (parent, line) in lines if parent == self.pid and f"bridge.{name} " in line), None)
 
     def children(self) -> list[int]:
+        """The process ids of both."""
         return [pid for pid, (parent, _) in _processes().items() if parent == self.pid]
 
     async def kill(self, name: str) -> int:
@@ -278,6 +278,9 @@ async def running(
         await daemon.start()
         await daemon.ready()
         yield daemon
+    except BaseException:
+        print(daemon.text())  # shown beside the test that failed
+        raise
     finally:
         await daemon.end()
 

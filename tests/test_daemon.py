@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from daemons import KEY, TOKEN, Daemon, alive, book, free_port, number, postgres_of, running, until
+from commands import free_port
+from daemons import KEY, TOKEN, Daemon, alive, book, kill_all, number, postgres_of, running, until
 
 from bridge import asks, errors
 from bridge.demo.manager import Manager
@@ -126,7 +127,7 @@ async def test_a_good_configuration_takes_effect(daemon: Daemon, manager: Manage
     daemon.configure(token="lookup-token-2", more='[source.office]\ntype = "file"\npath = "office.txt"\nevery = "1s"\n')
     children = daemon.children()
     daemon.signal(signal.SIGHUP)
-    await until(daemon._answers, why="the new token is taken")
+    await until(daemon.answers, why="the new token is taken")
     assert (await daemon.lookup(number(0), TOKEN))[0] == 401
     await holds(manager, {**PEOPLE, 5: "Eva Fox"})
     assert await daemon.names(number(0)) == ["Ann Lee", "Ann Other"]
@@ -175,8 +176,7 @@ async def test_embedded_database_killed(tmp_path: Path, url: str, manager: Manag
     async with running(tmp_path, url, "embedded", PEOPLE) as daemon:
         await holds(manager, PEOPLE)
         async with daemon.asked_all_the_time(number(0)) as asked:
-            for pid in postgres_of(daemon.state):
-                os.kill(pid, signal.SIGKILL)
+            kill_all(postgres_of(daemon.state))
             await until(lambda: 503 in asked.statuses, why="lookups say that they wait")
             await until(lambda: asked.answers[-1][0] == 200, 30, "lookups are answered again")
         assert (asked.statuses, asked.broken) == ({200, 503}, [])
@@ -191,8 +191,7 @@ async def test_power_cut(tmp_path: Path, url: str, manager: Manager) -> None:
     manager.faults.set("slow", seconds=0.01)
     async with running(tmp_path, url, "embedded", crowd) as daemon:
         await until(lambda: len(manager.entries()) > 50, why="some are there")
-        for pid in (daemon.pid, *daemon.children(), *postgres_of(daemon.state)):
-            os.kill(pid, signal.SIGKILL)
+        kill_all([daemon.pid, *daemon.children(), *postgres_of(daemon.state)])
         await daemon.ended()
         assert len(manager.entries()) < 300
         await daemon.start()
