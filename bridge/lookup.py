@@ -169,7 +169,7 @@ async def answer_once(db: Store, place: Directory, asked: str) -> bytes:
     if not keys:
         return NOBODY
     question = Question(place.tenant, keys, place.limit)
-    [found] = questions.sort_out(await db.fetch(questions.SQL["find"], *questions.arguments([question])), 1)
+    [found] = questions.sort_out(await db.fetch(questions.SQL["find"], *questions.arguments([question])), [question])
     tail = _tail(place, keys)
     if not found and tail:
         found = await _by_suffix(db, place.tenant, keys, tail)

@@ -239,27 +239,31 @@ async def _ask(find: Prepared, batch: Sequence[Waiting]) -> None:
             if not future.done():
                 future.set_exception(errors.Unavailable(reason, after=1.0))
         raise
-    found = sort_out(rows, len(batch))
+    found = sort_out(rows, [question for question, _ in batch])
     for (_, future), contacts in zip(batch, found, strict=True):
         if not future.done():
             future.set_result(contacts)
 
 
 def arguments(asked: Sequence[Question]) -> tuple[list[str], list[str], list[int]]:
-    """What the query `find` takes."""
-    return (
-        [question.tenant for question in asked],
-        [" ".join(question.numbers) for question in asked],
-        [question.limit for question in asked],
-    )
+    """What the query `find` takes: every number of every question, in order."""
+    tenants, numbers, most = [], [], []
+    for question in asked:
+        for number in question.numbers:
+            tenants.append(question.tenant)
+            numbers.append(number)
+            most.append(question.limit)
+    return tenants, numbers, most
 
 
-def sort_out(rows: Sequence[Any], questions: int) -> list[list[Found]]:
-    """For each question the contacts of its first reading that has any."""
-    found: list[list[Found]] = [[] for _ in range(questions)]
-    meant = [0] * questions
-    for n, reading, source, id, body in rows:
-        meant[n - 1] = meant[n - 1] or reading
-        if reading == meant[n - 1]:
-            found[n - 1].append(Found(source, id, body))
+def sort_out(rows: Sequence[Any], asked: Sequence[Question]) -> list[list[Found]]:
+    """For each question the contacts of its first number that has any."""
+    by_number: dict[int, list[Found]] = {}
+    for n, source, id, body in rows:
+        by_number.setdefault(n, []).append(Found(source, id, body))
+    found, first = [], 1
+    for question in asked:
+        places = range(first, first + len(question.numbers))
+        first = places.stop
+        found.append(next((by_number[place] for place in places if place in by_number), []))
     return found

@@ -347,7 +347,7 @@ def born() -> Iterator[Nursery]:
 
 
 def test_whatever_happens_the_manager_ends_exactly_right(dsn: str, born: Nursery, tmp_path: Path) -> None:
-    examples = int(os.environ.get("BRIDGE_EXAMPLES", "18"))
+    examples = int(os.environ.get("BRIDGE_EXAMPLES", "30"))
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         lambda: World(dsn, born, tmp_path / "bridge.toml"),
         settings=settings(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.resources
 import re
 from collections.abc import AsyncIterator
@@ -130,10 +131,19 @@ def test_a_lock_is_the_same_in_every_process_and_its_words_are_kept_apart() -> N
 
 async def test_a_lost_connection_is_unavailable_and_the_next_one_works(db: Store, other: Store) -> None:
     async with db.session() as session:
+        assert await session.value("select 1") == 1
         assert await cut(other) == 1
         with pytest.raises(errors.Unavailable, match="the database is not there"):
             await session.value("select 1")
     assert await db.value("select 1") == 1
+
+
+async def test_the_pool_gives_out_no_lost_connection_for_long(db: Store, other: Store) -> None:
+    for _ in range(5):
+        assert await db.value("select 1") == 1
+        await cut(other)
+        with contextlib.suppress(errors.Unavailable):  # where the loss is not known yet
+            await db.value("select 1")
 
 
 async def test_a_connection_lost_within_a_transaction_commits_nothing(db: Store, other: Store) -> None:

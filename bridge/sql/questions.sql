@@ -1,14 +1,12 @@
 -- What is asked while a telephone rings.
 
 -- name: find
--- The contacts of many questions, each with a tenant, its numbers between blanks, the best reading first, and how many
--- contacts it takes: by reading, then in the order of the rule (sources as configured, people before companies, the
--- newest). Only those of the first reading that comes are meant.
-select q.n, x.reading, x.source, x.id, x.body
-from unnest($1::text[], $2::text[], $3::int[]) with ordinality as q (tenant, numbers, most, n)
+-- The contacts of many numbers, each with its tenant and how many contacts it takes: in the order of the numbers, then
+-- of the rule (sources as configured, people before companies, the newest).
+select q.n, x.source, x.id, x.body
+from unnest($1::text[], $2::text[], $3::int[]) with ordinality as q (tenant, number, most, n)
 cross join lateral (
-    select array_position(string_to_array(q.numbers, ' '), m.number) as reading,
-           c.source, c.id, c.body, coalesce(s.rank, 32767) as rank, m.company, c.changed_at
+    select c.source, c.id, c.body, coalesce(s.rank, 32767) as rank, m.company, c.changed_at
     from number m
     -- "offset 0" keeps the tables in this order, whatever the planner knows of them.
     cross join lateral (
@@ -17,11 +15,10 @@ cross join lateral (
     left join lateral (
         select s.rank from source s where s.tenant = m.tenant and s.name = c.source offset 0
     ) s on true
-    where m.tenant = q.tenant and m.number = any(string_to_array(q.numbers, ' '))
-    order by reading, rank, m.company, c.changed_at desc, c.id
+    where m.tenant = q.tenant and m.number = q.number
+    order by rank, m.company, c.changed_at desc, c.id
     limit q.most
-) x
-order by q.n, x.reading, x.rank, x.company, x.changed_at desc, x.id;
+) x;
 
 -- name: plan_once
 -- A question takes less time than its plan.
