@@ -153,8 +153,10 @@ class Outbox:
         try:
             entry = None if row.contact is None or row.body is None else self._say(row.body, row)
         except errors.Refused as refusal:
-            await self._refuse(session, Task(row, None, (), partner), refusal, held_none=False)
-            return None
+            if row.acked is None and row.sent is None:
+                await self._refuse(session, Task(row, None, (), partner), refusal, held_none=False)
+                return None
+            entry = None  # what stands there says somebody else's name, or an old one: it goes first
         if row.state == "due" and entry is not None and entry == row.acked:
             await session.execute(SQL["clean"], *self._key, row.number)
             return None

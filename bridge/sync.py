@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from bridge import entries, errors, losses, store, totals
+from bridge import entries, errors, log, losses, store, totals
 from bridge.contact import load
 from bridge.keys import Guard
 from bridge.sources import Page, Source, Versions
@@ -24,6 +24,7 @@ from bridge.staging import Staging
 from bridge.store import Connection, Store
 
 SQL = store.queries("sync")
+_LOG = log.get()
 _NAMED_NUMBERS = 5_000
 """Changed numbers up to which a commit names each of them to the caches; beyond, it says that any may have changed."""
 _MANY = 1_000
@@ -96,15 +97,26 @@ async def run(
             if not dry:
                 await _log(session, job, started, report, lost)
             return report
-    except (errors.Denied, errors.Unavailable) as fault:
+    except Exception as fault:
+        known = isinstance(fault, errors.BridgeError)
+        if not known:
+            _LOG.exception("run.crashed", source=job.source, tenant=job.tenant)
+        why = str(fault) if known else f"a fault of bridge's own ({type(fault).__name__}): its log says where"
         if not dry:
-            failure = Report(job.source, seconds=time.monotonic() - clock, error=str(fault), full=full)
-            with contextlib.suppress(errors.Unavailable):
-                denied = isinstance(fault, errors.Denied)
-                async with db.pooled() as connection:
-                    await connection.execute(SQL["failed"], job.tenant, job.source, str(fault), denied)
-                    await _log(connection, job, started, failure, 0, denied)
-        raise
+            failure = Report(job.source, seconds=time.monotonic() - clock, error=why, full=full)
+            await _note_failure(db, job, started, failure, denied=isinstance(fault, errors.Denied))
+        if known:
+            raise
+        # One source that cannot be read, for whatever reason, is that source's alone.
+        raise errors.Unavailable(why) from fault
+
+
+async def _note_failure(db: Store, job: Job, started: datetime.datetime, failure: Report, *, denied: bool) -> None:
+    """The source's row says why the run failed; where the database is away too, the log alone does."""
+    with contextlib.suppress(errors.Unavailable):
+        async with db.pooled() as connection:
+            await connection.execute(SQL["failed"], job.tenant, job.source, failure.error, denied)
+            await _log(connection, job, started, failure, 0, denied)
 
 
 async def _log(

@@ -181,6 +181,16 @@ async def test_an_invalid_record_is_refused_until_it_changes(bench: Bench) -> No
     assert sorted(bench.book()) == [A, C]
 
 
+async def test_an_entry_whose_owner_loses_its_name_goes(bench: Bench) -> None:
+    await bench.sync(ANN)
+    await bench.sync(revised(ANN, first_name="", last_name="", display_name="", company="", emails=("a@b.c",)))
+    assert bench.book() == {}
+    rows = await bench.db.fetch("select code from entry where state = 'refused'")
+    assert [row["code"] for row in rows] == ["NAME_MISSING"]
+    await bench.sync(ANN)
+    assert bench.book() == {A: ("Ann", "Lee", "Lee & Co")}
+
+
 async def test_a_contact_without_any_name_is_refused_here(bench: Bench) -> None:
     await bench.sync(record("1", "", "+352 621 111 111"))
     rows = await bench.db.fetch("select code from entry where state = 'refused'")

@@ -107,6 +107,16 @@ async def test_a_run_that_fails_changes_nothing_and_says_why(db: Store, fault: e
     }
 
 
+async def test_a_mistake_in_a_source_is_that_sources_alone(db: Store) -> None:
+    await sync.run(db, JOB, Listed(ANN))
+    broken = Listed()
+    broken.pages = [None]  # type: ignore[list-item]
+    with pytest.raises(errors.Unavailable, match="bridge's own"):
+        await sync.run(db, JOB, broken)
+    assert "bridge's own" in (await db.row("select error from source"))["error"]
+    assert await contacts(db) == {"1": "Ann Lee"}
+
+
 async def test_a_run_without_a_last_page_changes_nothing(db: Store) -> None:
     source = Listed()
     source.pages = [Page(records=[ANN])]
