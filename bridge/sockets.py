@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
+from typing import Any
 
 from bridge import errors
 
 _BACKLOG = 1024
+Address = tuple[socket.AddressFamily, Any]
 
 
 def bind(places: Iterable[tuple[str, int]]) -> list[socket.socket]:
@@ -15,7 +17,7 @@ def bind(places: Iterable[tuple[str, int]]) -> list[socket.socket]:
     made: list[socket.socket] = []
     try:
         for host, port in places:
-            for family, _, _, _, address in _addresses(host, port):
+            for family, address in _addresses(host, port):
                 made.append(_listening(family, address))
     except OSError as fault:
         for one in made:
@@ -32,12 +34,12 @@ def inherited(numbers: Iterable[int]) -> list[socket.socket]:
     return [socket.socket(fileno=number) for number in numbers]
 
 
-def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, int, int, str, tuple[str | int, ...]]]:
+def _addresses(host: str, port: int) -> list[Address]:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    return list(dict.fromkeys(found))  # type: ignore[arg-type]
+    return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
 
 
-def _listening(family: socket.AddressFamily, address: tuple[str | int, ...]) -> socket.socket:
+def _listening(family: socket.AddressFamily, address: Any) -> socket.socket:
     one = socket.socket(family, socket.SOCK_STREAM)
     try:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

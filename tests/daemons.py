@@ -287,4 +287,5 @@ async def running(
 
 def book(people: Iterable[tuple[int, str]]) -> dict[str, tuple[str, str, str]]:
     """What the Manager holds of people with two names each."""
-    return {number(n): (*who.split(), "") for n, who in people}  # type: ignore[misc]
+    names = {number(n): who.split() for n, who in people}
+    return {key: (first, last, "") for key, (first, last) in names.items()}

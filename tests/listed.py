@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 from bridge import errors
-from bridge.contact import RawNumber, Record
+from bridge.contact import Kind, RawNumber, Record
 from bridge.sources import Cursor, Known, Page
 
 
-def record(id: str, name: str = "", *numbers: str, kind: str = "work", **more: object) -> Record:
+def record(id: str, name: str = "", *numbers: str | RawNumber, kind: Kind = "work", **more: Any) -> Record:
     """A record with a display name and numbers of one kind; a number may be a RawNumber."""
-    raws = tuple(n if isinstance(n, RawNumber) else RawNumber(n, kind) for n in numbers)  # type: ignore[arg-type]
+    raws = tuple(n if isinstance(n, RawNumber) else RawNumber(n, kind) for n in numbers)
     first, _, last = name.partition(" ")
-    return Record(id=id, first_name=first, last_name=last, display_name=name, numbers=raws, **more)  # type: ignore[arg-type]
+    return Record(id=id, first_name=first, last_name=last, display_name=name, numbers=raws, **more)
 
 
 class Listed:

@@ -20,6 +20,7 @@ from commands import Ran, bridge, card, crowd, environment, free_port
 
 from bridge.cli import losses, output
 from bridge.demo.manager import Manager
+from bridge.store import Store
 
 ANN = card("1", "Ann Lee", "+352 621 111 111")
 BOB = card("2", "Bob Ray", "+352 621 222 222")
@@ -332,8 +333,8 @@ async def test_migrate_says_from_where_to_where(tmp_path: Path) -> None:
     assert (await bridge(tmp_path, "migrate")).out == "schema 1: nothing to do\n"
 
 
-async def test_a_newer_schema_is_refused(place: Place, db: object) -> None:
-    await db.execute("update schema_version set version = 999")  # type: ignore[attr-defined]
+async def test_a_newer_schema_is_refused(place: Place, db: Store) -> None:
+    await db.execute("update schema_version set version = 999")
     ran = await place("sync")
     assert (ran.code, ran.out) == (1, "")
     assert ran.err == "the database has schema 999, this bridge knows 1: run the newer bridge that made it\n"

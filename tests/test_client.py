@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yarl
@@ -55,9 +56,9 @@ async def site(say: Say, tls: ssl.SSLContext | None = None) -> AsyncIterator[Sit
 
 
 @asynccontextmanager
-async def asking(base: str, **more: object) -> AsyncIterator[client.Client]:
+async def asking(base: str, **more: Any) -> AsyncIterator[client.Client]:
     """A client, closed again."""
-    http = client.Client(base, **more)  # type: ignore[arg-type]
+    http = client.Client(base, **more)
     try:
         yield http
     finally:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ class Bench:
 
     @property
     def tenant(self) -> config.Tenant:
-        source = keys.File(path="unused", region="LU")  # type: ignore[arg-type]
+        source = keys.File(path=Path("unused"), region="LU")
         return config.Tenant("default", "LU", 5, {"crm": source}, {"pbx": self.table}, None, {}, None, None)
 
     async def sync(self, *records: Any, deliver: bool = True, within: float = 20.0) -> None:

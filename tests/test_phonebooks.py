@@ -15,7 +15,8 @@ from listed import Listed, record
 
 from bridge import config, errors, phonebooks, sync
 from bridge.config import Tenant
-from bridge.contact import Contact
+from bridge.contact import Contact, Record
+from bridge.formats import Format
 from bridge.store import Store
 
 JOB = sync.Job(tenant="default", source="crm", region="LU", rules=b"1")
@@ -43,12 +44,12 @@ def tenant(tmp_path: Path) -> Tenant:
     return config.load(file).tenants["default"]
 
 
-def crowd(count: int) -> list[object]:
+def crowd(count: int) -> list[Record]:
     return [record(f"{n:05}", f"Person N{n}", f"+352 621 {100_000 + n}") for n in range(count)]
 
 
 async def fill(db: Store, count: int, source: str = "crm") -> None:
-    await sync.run(db, replace(JOB, source=source), Listed(*crowd(count)))  # type: ignore[arg-type]
+    await sync.run(db, replace(JOB, source=source), Listed(*crowd(count)))
 
 
 async def names(db: Store, sources: Sequence[str]) -> list[str]:
@@ -56,8 +57,8 @@ async def names(db: Store, sources: Sequence[str]) -> list[str]:
     return [contact.name for page in pages for contact in page]
 
 
-async def whole(db: Store, tenant: Tenant, name: str, format: str = "text") -> bytes:
-    return b"".join([piece async for piece in phonebooks.write(db, tenant, name, format)])  # type: ignore[arg-type]
+async def whole(db: Store, tenant: Tenant, name: str, format: Format = "text") -> bytes:
+    return b"".join([piece async for piece in phonebooks.write(db, tenant, name, format)])
 
 
 async def test_a_book_has_its_sources_one_after_the_other_and_no_other(db: Store) -> None:
