@@ -97,6 +97,7 @@ class _Ask:
     headers: Mapping[str, str]
     accept: Collection[int]
     safe: bool
+    redirects: bool
     limit: int
     store: Callable[[], IO[bytes]]
     timeout: aiohttp.ClientTimeout
@@ -137,6 +138,7 @@ class Client:
         self._fingerprint = bytes.fromhex(fingerprint.replace(":", ""))
         self._slots = asyncio.Semaphore(connections)
         self._limiter = aiolimiter.AsyncLimiter(1, 1 / rate) if rate else None
+        self._shown: Mapping[str, str] = {}
         self._trusted: set[str] = set()
         self._session: aiohttp.ClientSession | None = None
 
@@ -149,13 +151,19 @@ class Client:
         headers: Mapping[str, str] | None = None,
         accept: Collection[int] = (),
         repeat: bool | None = None,
+        redirects: bool = True,
         limit: int = 64 << 20,
     ) -> Answer:
-        """The answer, read whole; `repeat`: asking twice does no harm (default: by the method)."""
+        """The answer, read whole; `repeat`: asking twice does no harm (default: by the method).
+
+        `redirects` False: a redirect is an answer like any other; a body that holds credentials goes nowhere else.
+        """
         safe = method in SAFE if repeat is None else repeat
         quiet = aiohttp.ClientTimeout(total=self._timeout, sock_connect=min(10.0, self._timeout))
         target = urls.read(url, self._base)
-        spool = await self._run(_Ask(method, target, body, headers or {}, accept, safe, limit, io.BytesIO, quiet))
+        spool = await self._run(
+            _Ask(method, target, body, headers or {}, accept, safe, redirects, limit, io.BytesIO, quiet)
+        )
         return Answer(spool.status, spool.headers, b"".join(spool.chunks()), spool.url)
 
     @asynccontextmanager
@@ -167,21 +175,28 @@ class Client:
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
         accept: Collection[int] = (),
+        repeat: bool | None = None,
+        redirects: bool = True,
         limit: int = 2 << 30,
     ) -> AsyncIterator[Spool]:
-        """The answer to a large question, read whole and kept on disk until the block ends.
+        """The answer to a large question, read whole and kept on disk until the block ends; otherwise as `request`.
 
         It may take ten times the time-out as long as it never stalls for one.
         """
         quiet = aiohttp.ClientTimeout(
             total=10 * self._timeout, sock_connect=min(10.0, self._timeout), sock_read=self._timeout
         )
+        safe = method in SAFE if repeat is None else repeat
         target = urls.read(url, self._base)
-        spool = await self._run(_Ask(method, target, body, headers or {}, accept, method in SAFE, limit, _disk, quiet))
+        spool = await self._run(_Ask(method, target, body, headers or {}, accept, safe, redirects, limit, _disk, quiet))
         try:
             yield spool
         finally:
             spool._file.close()
+
+    def present(self, credentials: Mapping[str, str]) -> None:
+        """Headers to show from now on, of a session that was logged in to; they go where credentials may go."""
+        self._shown = dict(credentials)
 
     def trust(self, host: str) -> None:
         """Credentials may go to this host too, over TLS, if it shares the registrable domain of the base's host."""
@@ -220,7 +235,7 @@ class Client:
                 url, spare = spare, None
                 continue
             location = spool.headers.get("Location", "")
-            if spool.status not in REDIRECTS or not location:
+            if spool.status not in REDIRECTS or not location or not ask.redirects:
                 return self._judge(ask, url, spool)
             spool._file.close()
             url, spare = urls.redirect(url, location)
@@ -245,23 +260,24 @@ class Client:
     async def _send(self, ask: _Ask, url: yarl.URL) -> Spool:
         """One exchange, and a second one where the server challenges the first."""
         known = self._knows(url)
-        spool = await self._exchange(ask, url, self._authorization(ask.method, url) if known else "")
+        spool = await self._exchange(ask, url, self._credentials(ask.method, url) if known else {})
         if spool.status == 401 and known and self._auth in ("basic", "digest"):
             challenge = digest.challenge(spool.headers.get("WWW-Authenticate", ""), alone=self._auth == "basic")
             if challenge is not None:
                 spool._file.close()
                 self._challenges[str(url.origin())] = challenge
-                spool = await self._exchange(ask, url, challenge.answer(*self._login, ask.method, url.raw_path_qs))
+                answer = challenge.answer(*self._login, ask.method, url.raw_path_qs)
+                spool = await self._exchange(ask, url, {"Authorization": answer})
         return spool
 
-    def _authorization(self, method: str, url: yarl.URL) -> str:
-        """What to say unasked; Basic gives way to Digest on a server that wanted that."""
+    def _credentials(self, method: str, url: yarl.URL) -> Mapping[str, str]:
+        """Headers to show unasked; Basic gives way to Digest on a server that wanted that."""
         challenge = self._challenges.get(str(url.origin()))
         if challenge is not None:
-            return challenge.answer(*self._login, method, url.raw_path_qs)
+            return {"Authorization": challenge.answer(*self._login, method, url.raw_path_qs)}
         if self._auth == "basic":
-            return "Basic " + base64.b64encode(":".join(self._login).encode()).decode()
-        return "Bearer " + self._token if self._auth == "bearer" else ""
+            return {"Authorization": "Basic " + base64.b64encode(":".join(self._login).encode()).decode()}
+        return {"Authorization": "Bearer " + self._token} if self._auth == "bearer" else self._shown
 
     def _knows(self, url: yarl.URL) -> bool:
         """Whether credentials may go there."""
@@ -269,10 +285,8 @@ class Client:
             return url.scheme == "https" or self._base.scheme == "http"
         return url.scheme == "https" and url.host in self._trusted
 
-    async def _exchange(self, ask: _Ask, url: yarl.URL, authorization: str) -> Spool:
-        headers = dict(ask.headers)
-        if authorization:
-            headers["Authorization"] = authorization
+    async def _exchange(self, ask: _Ask, url: yarl.URL, credentials: Mapping[str, str]) -> Spool:
+        headers = {**ask.headers, **credentials}
         async with self._slots:
             if self._limiter is not None:
                 await self._limiter.acquire()

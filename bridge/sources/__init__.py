@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bridge import errors
-from bridge.contact import Record
+from bridge.actions import Action, Made
+from bridge.contact import Record, User
 
 Cursor = Mapping[str, Any]
 """Where the next delta run begins; JSON-able, opaque to everyone but the source that made it."""
@@ -71,6 +72,27 @@ class Source(Protocol):
 
     async def close(self) -> None:
         """Give back connections; the source is not used again."""
+
+
+class WithUsers(Source, Protocol):
+    """A source that can also read the CRM's users."""
+
+    async def users(self) -> Sequence[User]:
+        """All active users with an extension number: every one, or Denied or Unavailable is raised.
+
+        Called after the last page of a run, by a run that is to read users.
+        """
+
+
+class WithActions(Source, Protocol):
+    """A source whose CRM can be written to."""
+
+    async def act(self, action: Action) -> Made:
+        """Make what is asked for, or find what an earlier try of the same `key` made; may run beside a `read`.
+
+        Raises Refused where the CRM takes it no time (with the CRM's code), Unsupported where the CRM has no such
+        thing, Denied, Unavailable, or Unsettled where it may have been made: then it is asked for again.
+        """
 
 
 def load(kind: str, name: str, keys: Any) -> Source:
