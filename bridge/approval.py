@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bridge import store, sync
+from bridge import extensions, store, sync
 from bridge.contact import load
 from bridge.store import Connection, Store
 
@@ -19,7 +19,7 @@ _STAGING = store.queries("staging")
 class Waiting:
     """One held loss: what would happen to which contact, and since when it waits.
 
-    loss: removed | number (its last number would go) | name (its name would go).
+    loss: removed | number (its last number would go) | name (its name would go) | extension (of user:<id>).
     """
 
     id: str
@@ -35,7 +35,8 @@ async def held(db: Store, tenant: str, source: str, *, shown: bool = False) -> l
         if shown:
             await connection.execute(SQL["show_held"], tenant, source)
     return [
-        Waiting(row["id"], load(row["body"]).name if row["body"] else "", row["loss"], row["since"]) for row in rows
+        Waiting(row["id"], load(row["body"]).name if row["body"] else row["user"], row["loss"], row["since"])
+        for row in rows
     ]
 
 
@@ -47,7 +48,10 @@ async def approve(db: Store, job: sync.Job) -> Mapping[str, int]:
     async with store.locked(db, "source", job.tenant, job.source) as session:
         assert session is not None
         async with session.transaction():
-            return await _stage_and_apply(session, job, "stage_held", release=True)
+            # First, while what stood in the list shown is still marked so.
+            users = await extensions.let_go(session, job.tenant, job.source)
+            done = await _stage_and_apply(session, job, "stage_held", release=True)
+            return {**done, "removed": done["removed"] + users}
 
 
 async def dismiss(db: Store, job: sync.Job) -> Mapping[str, int]:
@@ -55,6 +59,7 @@ async def dismiss(db: Store, job: sync.Job) -> Mapping[str, int]:
     async with store.locked(db, "source", job.tenant, job.source) as session:
         assert session is not None
         async with session.transaction():
+            await extensions.dismiss(session, job.tenant, job.source)
             return await _stage_and_apply(session, job, "stage_all")
 
 
@@ -83,6 +88,7 @@ async def _stage_and_apply(
     if release:
         await session.execute(SQL["release"], *key)
     await sync.apply(session, job)
+    await sync.settle_extensions(session, job)
     await session.execute(SQL["count_contacts"], *key)
     left = await session.value(SQL["still_held"], *key)
     return {"added": tally["added"], "changed": tally["changed"], "removed": tally["removed"], "held": left}

@@ -13,13 +13,15 @@ import contextlib
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import orjson
 
-from bridge import assembly, errors, log, outbox, store, sync
+from bridge import assembly, errors, extension_outbox, health, log, outbox, store, sync
 from bridge.config import Config, Tenant
+from bridge.sources import Source
 from bridge.store import Store
 
 SQL = store.queries("asks")
@@ -28,6 +30,8 @@ _ASK = "bridge_ask"
 _ALIVE = store.lock_key("worker")
 Said = dict[str, Any]
 Emit = Callable[[Said], Awaitable[None]]
+Lend = Callable[[Tenant, str], AbstractAsyncContextManager[Source]]
+"""Gives a source for the time of a run; raises Unsupported where there is none of its type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +46,12 @@ class Request:
     patience: float = 60.0
 
 
-async def perform(db: Store, tenant: Tenant, request: Request, emit: Emit, wake: Callable[[], None]) -> None:
+async def perform(
+    db: Store, tenant: Tenant, request: Request, emit: Emit, wake: Callable[[], None], lend: Lend = assembly.opened
+) -> None:
     """Run the sources one after the other, then wait until the sinks have taken what changed."""
     for name in request.sources or tuple(tenant.sources):
-        await emit({"event": "source", **asdict(await _run(db, tenant, name, request, emit))})
+        await emit({"event": "source", **asdict(await _run(db, tenant, name, request, emit, lend))})
         wake()
     undelivered = {}
     if request.push and not request.dry:
@@ -53,7 +59,7 @@ async def perform(db: Store, tenant: Tenant, request: Request, emit: Emit, wake:
     await emit({"event": "end", "undelivered": undelivered})
 
 
-async def _run(db: Store, tenant: Tenant, name: str, request: Request, emit: Emit) -> sync.Report:
+async def _run(db: Store, tenant: Tenant, name: str, request: Request, emit: Emit, lend: Lend) -> sync.Report:
     told = asyncio.get_running_loop().time
     last = 0.0
     pending: set[asyncio.Task[None]] = set()
@@ -69,32 +75,34 @@ async def _run(db: Store, tenant: Tenant, name: str, request: Request, emit: Emi
     # A file is read again whenever it is asked for: it costs little, and its times may lie.
     full = request.full or tenant.sources[name].type == "file"
     try:
-        source = assembly.source(tenant, name)
-        try:
+        async with lend(tenant, name) as source:
             job = assembly.job(tenant, name)
             return await sync.run(db, job, source, full=full, dry=request.dry, progress=progress)
-        finally:
-            await source.close()
-            await asyncio.gather(*pending)
     except (errors.Denied, errors.Unavailable, errors.Unsupported) as fault:
         return sync.Report(name, error=str(fault))
+    finally:
+        await asyncio.gather(*pending)
 
 
 async def _until_delivered(
     db: Store, tenant: Tenant, patience: float, emit: Emit, wake: Callable[[], None]
 ) -> dict[str, str]:
     """Wait for every sink; the reasons of those that took nothing for `patience` seconds, or refuse our key."""
-    await db.execute(outbox.SQL["probe_now"], tenant.name)
+    await db.execute(health.SQL["probe_now"], tenant.name)
     wake()
     least: dict[str, int] = {}
     moved = time.monotonic()
     while True:
         left, undelivered = {}, {}
         for name, sink in tenant.sinks.items():
-            waiting = await db.value(outbox.SQL["waiting"], tenant.name, name) if sink.contacts else 0
+            waiting = 0
+            if sink.contacts:
+                waiting += await db.value(outbox.SQL["waiting"], tenant.name, name)
+            if sink.extensions:
+                waiting += await db.value(extension_outbox.SQL["waiting"], tenant.name, name)
             if waiting:
                 left[name] = waiting
-                state = await db.row(outbox.SQL["state"], tenant.name, name)
+                state = await db.row(health.SQL["state"], tenant.name, name)
                 undelivered[name] = (state and state["error"]) or f"{waiting} pushes wait"
                 if state and state["denied"] and state["waits"]:
                     del left[name]
@@ -142,7 +150,7 @@ async def ask(db: Store, request: Request) -> AsyncIterator[Said]:
                 return
 
 
-async def serve(db: Store, told: Config, wake: Callable[[], None]) -> None:
+async def serve(db: Store, told: Config, lend: Lend, wake: Callable[[], None]) -> None:
     """In the daemon: do what commands ask for, until cancelled. Raises Unavailable when the database is lost."""
     asked: asyncio.Queue[Said] = asyncio.Queue()
     try:
@@ -151,7 +159,7 @@ async def serve(db: Store, told: Config, wake: Callable[[], None]) -> None:
             await session.listen(_ASK, lambda payload: asked.put_nowait(orjson.loads(payload)))
             while True:
                 with contextlib.suppress(TimeoutError):
-                    group.create_task(_answer(db, told, await asyncio.wait_for(asked.get(), 5), wake))
+                    group.create_task(_answer(db, told, await asyncio.wait_for(asked.get(), 5), lend, wake))
                 await session.execute("select 1")
     except ExceptionGroup as faults:
         lost, others = faults.split(errors.Unavailable)
@@ -160,7 +168,7 @@ async def serve(db: Store, told: Config, wake: Callable[[], None]) -> None:
         raise errors.Unavailable(str(lost.exceptions[0])) from faults
 
 
-async def _answer(db: Store, told: Config, words: Said, wake: Callable[[], None]) -> None:
+async def _answer(db: Store, told: Config, words: Said, lend: Lend, wake: Callable[[], None]) -> None:
     channel = f"bridge_said_{words.pop('answer')}"
 
     async def emit(said: Said) -> None:
@@ -175,7 +183,7 @@ async def _answer(db: Store, told: Config, words: Said, wake: Callable[[], None]
         return
     _LOG.info("sync.asked", sources=list(request.sources), full=request.full, dry=request.dry)
     try:
-        await perform(db, tenant, request, emit, wake)
+        await perform(db, tenant, request, emit, wake, lend)
     except errors.Unavailable as fault:
         _LOG.warning("sync.interrupted", reason=str(fault))
         with contextlib.suppress(errors.Unavailable):

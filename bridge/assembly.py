@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
-from bridge import entries, keys, normalise, numbers, sinks, sources, store
+from bridge import entries, errors, extensions, keys, normalise, numbers, sinks, sources, store
 from bridge.config import Config, Tenant
 from bridge.contact import Contact
+from bridge.extension_outbox import ExtensionOutbox
+from bridge.extensions import Taker
 from bridge.outbox import Outbox
 from bridge.sinks import Entry, Sink, ccm
 from bridge.sources import Source
@@ -25,6 +31,7 @@ def job(tenant: Tenant, source: str) -> Job:
     """What a run of this source needs to know."""
     table = tenant.sources[source]
     takers = {name: takes(tenant, name) for name, sink in tenant.sinks.items() if sink.contacts}
+    with_users = isinstance(table, keys.Crm) and table.users
     return Job(
         tenant=tenant.name,
         source=source,
@@ -33,13 +40,24 @@ def job(tenant: Tenant, source: str) -> Job:
         internal_digits=tenant.internal_digits,
         guard=table.guard,
         sinks={name: order for name, order in takers.items() if source in order},
+        users=with_users,
+        extensions={name: taker for name, taker in _takers(tenant).items() if with_users and source in taker.sources},
     )
 
 
 def leftover(tenant: Tenant, source: str) -> Job:
     """The job that lets go of a source which left the file (`approval.dismiss`)."""
     takers = {name: takes(tenant, name) for name, sink in tenant.sinks.items() if sink.contacts}
-    return Job(tenant.name, source, region="", rules=b"", sinks=takers)
+    return Job(tenant.name, source, region="", rules=b"", sinks=takers, extensions=_takers(tenant))
+
+
+def _takers(tenant: Tenant) -> dict[str, Taker]:
+    """The sinks that take extensions."""
+    return {
+        name: Taker(takes(tenant, name), ccm.render_extension, sink.delete_extensions)
+        for name, sink in tenant.sinks.items()
+        if sink.extensions
+    }
 
 
 def takes(tenant: Tenant, sink: str) -> tuple[str, ...]:
@@ -65,16 +83,40 @@ def source(tenant: Tenant, name: str) -> Source:
     return sources.load(table.type, name, table)
 
 
+@contextlib.asynccontextmanager
+async def opened(tenant: Tenant, name: str) -> AsyncIterator[Source]:
+    """The source as configured, for the block."""
+    made = source(tenant, name)
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A sink and its outbox."""
+    """A sink and its outboxes: of contacts, of extensions, or both."""
 
     sink: Sink
-    outbox: Outbox
+    outboxes: Sequence[Outbox | ExtensionOutbox]
+
+    def wake(self) -> None:
+        """Something may be due."""
+        for outbox in self.outboxes:
+            outbox.wake()
+
+    async def drain(self) -> None:
+        """Deliver until cancelled; raises Unavailable when the database is lost."""
+        await together(outbox.drain() for outbox in self.outboxes)
+
+
+def delivers(sink: keys.Ccm) -> bool:
+    """Whether anything is delivered to this sink."""
+    return sink.contacts or sink.extensions
 
 
 def delivery(db: Store, tenant: Tenant, name: str) -> Delivery:
-    """The sink as configured, with its outbox."""
+    """The sink as configured, with its outboxes."""
     table = tenant.sinks[name]
     sink = sinks.load(table.type, name, table)
 
@@ -82,8 +124,43 @@ def delivery(db: Store, tenant: Tenant, name: str) -> Delivery:
         spelled = numbers.spell(key, table.numbers, tenant.region)
         return ccm.render(contact.first_name, contact.last_name, contact.display_name, contact.company, kind, spelled)
 
-    outbox = Outbox(db, tenant.name, name, sink, render, concurrency=table.concurrency, timeout=table.timeout)
-    return Delivery(sink, outbox)
+    outboxes: list[Outbox | ExtensionOutbox] = []
+    if table.contacts:
+        concurrency = table.concurrency
+        outboxes.append(Outbox(db, tenant.name, name, sink, render, concurrency=concurrency, timeout=table.timeout))
+    if table.extensions:
+        outboxes.append(
+            ExtensionOutbox(
+                db,
+                tenant.name,
+                name,
+                sink,
+                ccm.check_extension,
+                delete=table.delete_extensions,
+                timeout=table.timeout,
+                probes=not table.contacts,
+            )
+        )
+    return Delivery(sink, outboxes)
+
+
+async def together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Do all of it at once; the first of bridge's own errors ends the rest and is raised as itself."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for one in work:
+                group.create_task(one)
+    except ExceptionGroup as faults:
+        raise ours(faults) from None
+
+
+def ours(faults: ExceptionGroup[Exception]) -> Exception:
+    """The first of bridge's own errors where all of them are; else the group as it is."""
+    mine, others = faults.split(errors.BridgeError)
+    if mine is None or others is not None:
+        return faults
+    found = mine.exceptions[0]
+    return ours(found) if isinstance(found, ExceptionGroup) else found
 
 
 async def enrol(db: Store, config: Config) -> None:
@@ -103,3 +180,6 @@ async def enrol(db: Store, config: Config) -> None:
             if sink.contacts:
                 spelling = f"{sink.numbers} {tenant.region}"
                 await entries.follow_policy(db, tenant.name, name, takes(tenant, name), spelling)
+        for name, taker in _takers(tenant).items():
+            async with db.pooled() as connection, connection.transaction():
+                await extensions.settle(connection, tenant.name, name, taker)

@@ -54,12 +54,13 @@ class Unsettled(Unavailable):
 
 
 class Refused(BridgeError):
-    """This record is not taken until it changes; `absent` where the reason is that it is not there."""
+    """This record is not taken until it changes; `absent`, `present`: because it is not there, or is there already."""
 
-    def __init__(self, code: str, reason: str, *, absent: bool = False) -> None:
+    def __init__(self, code: str, reason: str, *, absent: bool = False, present: bool = False) -> None:
         super().__init__(reason)
         self.code = code
         self.absent = absent
+        self.present = present
 
 
 class Held(BridgeError):

@@ -18,6 +18,7 @@ import orjson
 
 from bridge import errors, log, pushes, store, totals
 from bridge.contact import Contact, load
+from bridge.health import Health
 from bridge.pushes import Row, Task, pause
 from bridge.sinks import Entry, Push, Sink
 from bridge.store import Connection, Store
@@ -29,8 +30,6 @@ _POLL = 0.5
 """Seconds between looks at an empty outbox; a push that another process caused waits no longer."""
 _MISSES = 4
 """Times in a row that a sink must fail to change an entry, without saying why, before we take it to hold none."""
-_PROBE = (60.0, 900.0)
-"""Seconds between probes of a sink that refuses our key: the first pause, and the longest."""
 
 Render = Callable[[Contact, str, str], Entry]
 """(contact, kind, number key) → the entry; raises Refused where it cannot be said to this sink."""
@@ -51,11 +50,9 @@ class Outbox:
         self._ready: deque[Task] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
-        self._failures = 0
-        self._well_said = 0.0
+        self._health = Health(db, tenant, name, concurrency)
         self._counted: Counter[str] = Counter()
         self._counts_kept = 0.0
-        self._trying_one = False
         self.sent = 0
 
     def wake(self) -> None:
@@ -84,10 +81,10 @@ class Outbox:
         self._wake.clear()
         if self._counted and time.monotonic() - self._counts_kept > 1.0:
             await self._keep_counts(session)
-        halted = await self._halted(session)
-        width = 1 if self._trying_one else self._concurrency
+        halted = await self._health.waits(session)
+        width = 1 if self._health.trying_one else self._concurrency
         if not halted and len(self._ready) + len(self._running) < width:
-            await self._take(session, 1 if self._trying_one else _BATCH)
+            await self._take(session, 1 if self._health.trying_one else _BATCH)
         while self._ready and len(self._running) < width:
             self._running.add(asyncio.create_task(self._do(self._ready.popleft())))
         if self._running:
@@ -123,12 +120,6 @@ class Outbox:
         while self._ready:
             async with self._db.pooled() as connection:
                 await self._back(connection, self._ready.popleft(), 0.0, "")
-
-    async def _halted(self, session: Connection) -> bool:
-        """Whether nothing may be sent now; a sink that failed is tried with one push when its pause is over."""
-        state = await session.row(SQL["state"], *self._key)
-        self._trying_one = bool(state and state["error"])
-        return bool(state and state["waits"])
 
     # What is due
 
@@ -241,7 +232,7 @@ class Outbox:
         return False
 
     async def _done(self, task: Task, push: Push) -> None:
-        self._failures, self.sent = 0, self.sent + 1
+        self.sent += 1
         self._counted["push.settled"] += 1
         row = task.row
         async with self._db.pooled() as connection, connection.transaction():
@@ -256,9 +247,7 @@ class Outbox:
                 await self._vacate(connection, task.partner.number)
             elif task.partner:
                 await connection.execute(SQL["doubt"], *self._key, task.partner.number)
-            if self._trying_one or time.monotonic() - self._well_said > 5:
-                self._well_said = time.monotonic()
-                await connection.execute(SQL["well"], *self._key)
+            await self._health.good(connection)
 
     async def _vacate(self, connection: Connection, number: str) -> None:
         """The sink holds nothing under that number now."""
@@ -266,7 +255,7 @@ class Outbox:
         await connection.execute(SQL["vacated"], *self._key, number)
 
     async def _refuse(self, connection: Connection, task: Task, refusal: errors.Refused, *, held_none: bool) -> None:
-        self._failures = 0
+        self._health.answered()
         self._counted["push.refused"] += 1
         row = task.row
         _LOG.warning("push.refused", sink=self._key[1], number=row.number, code=refusal.code, reason=str(refusal))
@@ -285,22 +274,14 @@ class Outbox:
         wait = fault.after or pause(task.row.tries)
         await self._db.execute(SQL["unsettled"], *self._key, task.row.number, wait, misses, str(fault), fault.code)
         if not fault.code:
-            await self._count_failure(fault)
+            await self._health.failed(fault)
 
     async def _unreachable(self, task: Task, fault: errors.Unavailable) -> None:
         """Nothing was sent: it waits as it did before."""
         self._counted["push.later"] += 1
         async with self._db.pooled() as connection:
             await self._back(connection, task, fault.after or pause(task.row.tries), str(fault))
-        await self._count_failure(fault)
-
-    async def _count_failure(self, fault: errors.Unavailable) -> None:
-        """Where nobody answers any of several pushes, the sink as a whole is left in peace for a while."""
-        self._failures += 1
-        if self._failures >= self._concurrency:
-            wait = fault.after or pause(self._failures - self._concurrency, 60.0)
-            _LOG.warning("sink.unavailable", sink=self._key[1], reason=str(fault), again_in=round(wait, 1))
-            await self._db.execute(SQL["failing"], *self._key, str(fault), "", 0, wait)
+        await self._health.failed(fault)
 
     async def _denied(self, task: Task, fault: errors.Denied, begun: bool) -> None:
         """The key is refused: nothing more is sent but a probe a minute, rising to one in fifteen."""
@@ -312,13 +293,7 @@ class Outbox:
         async with self._db.pooled() as connection:
             if not begun:
                 await self._back(connection, task, 0.0, "")
-            state = await connection.row(SQL["state"], *self._key)
-            if state and state["denied"] and state["waits"]:
-                return  # several were under way: one word of it is enough
-            probes = (state["probes"] if state else 0) + 1
-            wait = min(_PROBE[1], _PROBE[0] * 2 ** (probes - 1))
-            _LOG.error("sink.denied", sink=self._key[1], code=fault.code, reason=str(fault), probe_in=wait)
-            await connection.execute(SQL["failing"], *self._key, str(fault), fault.code or "DENIED", probes, wait)
+            await self._health.denied(connection, fault)
 
     async def _back(self, connection: Connection, task: Task, wait: float, reason: str) -> None:
         row = task.row

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from bridge import outbox, store
+from bridge import extension_outbox, outbox, store
 from bridge.config import Tenant
 from bridge.contact import load
 from bridge.store import Store
@@ -81,7 +81,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """One number that a sink, or our own check before it, does not take until its contact changes."""
+    """One number, or extension, that a sink, or our own check before it, does not take until its contact changes."""
 
     tenant: str
     sink: str
@@ -175,12 +175,19 @@ async def refusals(db: Store, tenants: Sequence[Tenant]) -> list[Refusal]:
             found.append(
                 Refusal(tenant.name, row["sink"], row["number"], who, row["code"], row["reason"], row["since"])
             )
+        for row in await db.fetch(extension_outbox.SQL["refusals"], tenant.name):
+            held = orjson.loads(row["wanted"] or "{}")
+            who = f"{held.get('first_name', '')} {held.get('last_name', '')}".strip()
+            found.append(
+                Refusal(tenant.name, row["sink"], row["number"], who, row["code"], row["reason"], row["since"])
+            )
     return found
 
 
 async def retry(db: Store, tenants: Sequence[Tenant]) -> int:
     """Owe all that was refused to the sinks once more; how much that is."""
-    return sum([await db.execute(outbox.SQL["retry_refused"], tenant.name) for tenant in tenants])
+    queries = (outbox.SQL["retry_refused"], extension_outbox.SQL["retry_refused"])
+    return sum([await db.execute(query, tenant.name) for tenant in tenants for query in queries])
 
 
 async def entries(db: Store, tenant: str, numbers: Sequence[str]) -> list[EntryState]:

@@ -12,14 +12,15 @@ import datetime
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
-from bridge import entries, errors, log, losses, store, totals
-from bridge.contact import load
+from bridge import entries, errors, extensions, log, losses, store, totals
+from bridge.contact import User, load
+from bridge.extensions import Taker
 from bridge.keys import Guard
-from bridge.sources import Page, Source, Versions
+from bridge.sources import Page, Source, Versions, WithUsers
 from bridge.staging import Staging
 from bridge.store import Connection, Store
 
@@ -39,8 +40,8 @@ Progress = Callable[[int], None]
 class Job:
     """What a run needs to know of its source.
 
-    `rules` stands for everything but the data that shapes its contacts; `sinks` maps each sink that takes from this
-    source to its sources, the best first.
+    `rules` stands for everything but the data that shapes its contacts; `sinks` maps each sink that takes contacts from
+    this source to its sources, the best first; `users`: the CRM's users are read too, for the sinks in `extensions`.
     """
 
     tenant: str
@@ -50,6 +51,8 @@ class Job:
     internal_digits: int = 5
     guard: Guard = field(default_factory=Guard)
     sinks: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    users: bool = False
+    extensions: Mapping[str, Taker] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +163,9 @@ async def _read_and_commit(
     )
     await staging.prepare()
     last, notes = await _read(source, since, staging, trust=not afresh, progress=progress)
+    users = await cast("WithUsers", source).users() if job.users else ()
     report = Report(job.source, read=staging.read, full=last.complete, notes=tuple(notes))
-    return await _commit(session, job, report, last, staging.odd_numbers, dry=dry)
+    return await _commit(session, job, report, last, users, staging.odd_numbers, dry=dry)
 
 
 async def _nothing_known(_listed: Versions) -> set[str]:
@@ -200,7 +204,7 @@ async def _read(
 
 
 async def _commit(
-    session: Connection, job: Job, report: Report, last: Page, odd_numbers: int, *, dry: bool
+    session: Connection, job: Job, report: Report, last: Page, users: Sequence[User], odd_numbers: int, *, dry: bool
 ) -> tuple[Report, int]:
     """Everything of the run in one transaction; the report, and the losses that it let through."""
     key = (job.tenant, job.source)
@@ -232,11 +236,13 @@ async def _commit(
         await session.execute(SQL["note_unreadable"], *key)
         await session.execute(SQL["clear_unreadable"], *key, last.complete)
         await apply(session, job)
+        if job.users:
+            report = await _keep_users(session, job, users, report)
         cursor = None if why else orjson.dumps(dict(last.cursor or {})).decode()
         changes = tally["added"] + tally["changed"] + tally["removed"]
         if changes > _MANY:
             await session.execute(SQL["analyze_all"])
-        notes = [*report.notes, *([f"held: {why}"] if why else [])]
+        notes = [*report.notes, *([f"held: {report.why_held}"] if report.why_held else [])]
         if odd_numbers:
             notes.append(f"{odd_numbers} numbers are kept as written and not pushed: they are no phone numbers")
         await session.execute(SQL["done"], *key, cursor, job.rules, after, last.complete, changes > 0, notes)
@@ -271,6 +277,23 @@ async def apply(session: Connection, job: Job) -> None:
     for sink, sources in job.sinks.items():
         await entries.settle_owners(session, job.tenant, sink, sources)
     await _tell(session, job.tenant, changes)
+
+
+async def _keep_users(session: Connection, job: Job, users: Sequence[User], report: Report) -> Report:
+    """Keep the CRM's users as read, and say what is held of them as well."""
+    guard = job.guard if any(taker.delete for taker in job.extensions.values()) else None
+    held = await extensions.keep_users(session, job.tenant, job.source, users, guard)
+    await settle_extensions(session, job)
+    why = "; ".join(filter(None, (report.why_held, held.why)))
+    return replace(report, held=report.held + held.count, why_held=why, new_hold=report.new_hold or held.new)
+
+
+async def settle_extensions(session: Connection, job: Job) -> None:
+    """Decide anew which extensions the sinks should hold that take from this source."""
+    if job.extensions:
+        await session.execute("select pg_advisory_xact_lock($1)", store.lock_key("commit", job.tenant))
+    for sink, taker in job.extensions.items():
+        await extensions.settle(session, job.tenant, sink, taker)
 
 
 async def _tell(session: Connection, tenant: str, changes: int) -> None:

@@ -12,15 +12,15 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import uvloop
 
 from bridge import asks, assembly, config, errors, kept, log, pushes, store, sync
+from bridge.assembly import Delivery
 from bridge.config import Config, Tenant
-from bridge.outbox import Outbox
 from bridge.sources import Source
 from bridge.store import Store
 
@@ -40,52 +40,68 @@ class Unit:
         self._db = db
         self._told = told
         self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._outboxes: list[Outbox] = []
+        self._deliveries: list[Delivery] = []
+        self._sources: dict[tuple[str, str], Source] = {}
 
     async def run(self) -> None:
         """Bring the database to this version, enrol the sources, then work for ever."""
         await _outlast("migrate", lambda: store.migrate(self._db), once=True)
         await _outlast("enrol", lambda: assembly.enrol(self._db, self._told), once=True)
+        try:
+            await self._work()
+        finally:
+            for source in self._sources.values():
+                await source.close()
+
+    async def _work(self) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(_outlast("ask.listen", lambda: asks.serve(self._db, self._told, self.wake)))
+            group.create_task(_outlast("ask.listen", lambda: asks.serve(self._db, self._told, self.lend, self.wake)))
             for tenant in self._told.tenants.values():
                 for name in tenant.sources:
                     group.create_task(self._source(tenant, name))
                 for name, sink in tenant.sinks.items():
-                    if sink.contacts:
+                    if assembly.delivers(sink):
                         group.create_task(self._sink(tenant, name))
 
     def wake(self) -> None:
         """Something may be due in the outboxes."""
-        for outbox in self._outboxes:
-            outbox.wake()
+        for delivery in self._deliveries:
+            delivery.wake()
+
+    @contextlib.asynccontextmanager
+    async def lend(self, tenant: Tenant, name: str) -> AsyncIterator[Source]:
+        """The one source of this name, for a run: a second one would log in a second time."""
+        yield self._opened(tenant, name)
+
+    def _opened(self, tenant: Tenant, name: str) -> Source:
+        key = (tenant.name, name)
+        if key not in self._sources:
+            self._sources[key] = assembly.source(tenant, name)
+        return self._sources[key]
 
     async def _sink(self, tenant: Tenant, name: str) -> None:
         made = assembly.delivery(self._db, tenant, name)
-        self._outboxes.append(made.outbox)
+        self._deliveries.append(made)
         try:
-            await _outlast("sink.drain", made.outbox.drain)
+            await _outlast("sink.drain", made.drain)
         finally:
             await made.sink.close()
 
     async def _source(self, tenant: Tenant, name: str) -> None:
         try:
-            source = assembly.source(tenant, name)
+            source = self._opened(tenant, name)
         except errors.Unsupported as lack:
             _LOG.error("source.unsupported", source=name, reason=str(lack))
             return
         job = assembly.job(tenant, name)
-        try:
-            while True:
-                wait, full = await self._due(tenant, name, job.rules)
-                if wait > 0:
-                    await asyncio.sleep(min(wait, 60.0))
-                    continue
-                async with self._slots:
-                    await run_logged(self._db, job, source, full=full)
-                self.wake()
-        finally:
-            await source.close()
+        while True:
+            wait, full = await self._due(tenant, name, job.rules)
+            if wait > 0:
+                await asyncio.sleep(min(wait, 60.0))
+                continue
+            async with self._slots:
+                await run_logged(self._db, job, source, full=full)
+            self.wake()
 
     async def _due(self, tenant: Tenant, name: str, rules: bytes) -> tuple[float, bool]:
         """Seconds until this source is due, and whether in full."""

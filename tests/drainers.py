@@ -62,7 +62,7 @@ async def _drain(dsn: str, path: str) -> None:
     made = assembly.delivery(Store(dsn, name=NAME), told.tenants["default"], "pbx")
     while True:
         try:
-            await made.outbox.drain()
+            await made.drain()
         except errors.Unavailable:
             await asyncio.sleep(0.05)
 

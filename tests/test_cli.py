@@ -18,6 +18,7 @@ import pytest
 import typer
 from commands import Ran, bridge, card, crowd, environment, free_port
 
+from bridge import store
 from bridge.cli import losses, output
 from bridge.demo.manager import Manager
 from bridge.store import Store
@@ -329,15 +330,18 @@ async def test_check_logs_in_to_everything_and_takes_the_time(place: Place) -> N
 async def test_migrate_says_from_where_to_where(tmp_path: Path) -> None:
     (tmp_path / "bridge.toml").write_text("")
     ran = await bridge(tmp_path, "migrate")
-    assert (ran.code, ran.out, ran.err) == (0, "schema 0 -> 1\n", "")
-    assert (await bridge(tmp_path, "migrate")).out == "schema 1: nothing to do\n"
+    assert (ran.code, ran.out, ran.err) == (0, f"schema 0 -> {store.VERSION}\n", "")
+    assert (await bridge(tmp_path, "migrate")).out == f"schema {store.VERSION}: nothing to do\n"
 
 
 async def test_a_newer_schema_is_refused(place: Place, db: Store) -> None:
     await db.execute("update schema_version set version = 999")
     ran = await place("sync")
     assert (ran.code, ran.out) == (1, "")
-    assert ran.err == "the database has schema 999, this bridge knows 1: run the newer bridge that made it\n"
+    assert (
+        ran.err
+        == f"the database has schema 999, this bridge knows {store.VERSION}: run the newer bridge that made it\n"
+    )
 
 
 async def test_a_database_that_is_away_shows_no_password(place: Place) -> None:

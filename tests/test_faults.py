@@ -26,7 +26,7 @@ from mirrored import card
 from msgspec.structs import replace
 from served import TOKEN, serving
 
-from bridge import approval, assembly, config, log, lookup, outbox, sync, worker
+from bridge import approval, assembly, config, health, log, lookup, outbox, sync, worker
 from bridge.contact import RawNumber, Record
 from bridge.demo.dav import Book, DavServer
 from bridge.demo.dav_faults import Fault
@@ -107,7 +107,7 @@ class Scene:
     @contextlib.asynccontextmanager
     async def draining(self) -> AsyncIterator[None]:
         made = assembly.delivery(self.db, self.tenant, "pbx")
-        task = asyncio.create_task(made.outbox.drain())
+        task = asyncio.create_task(made.drain())
         try:
             yield
         finally:
@@ -405,7 +405,7 @@ async def test_ccm_html(scene: Scene) -> None:
     async with scene.draining():
 
         async def shown() -> bool:
-            state = await scene.db.row(outbox.SQL["state"], "default", "pbx")
+            state = await scene.db.row(health.SQL["state"], "default", "pbx")
             return bool(state and "none that a Call Control Manager gives" in state["error"])
 
         await until(shown)
@@ -423,7 +423,7 @@ async def test_ccm_key_expired_then_renewed(scene: Scene, said: io.StringIO) -> 
     async with scene.draining():
 
         async def denied() -> bool:
-            state = await scene.db.row(outbox.SQL["state"], "default", "pbx")
+            state = await scene.db.row(health.SQL["state"], "default", "pbx")
             return bool(state and state["denied"] == "AUTH_ID_EXPIRED" and state["waits"])
 
         await until(denied)
@@ -432,7 +432,7 @@ async def test_ccm_key_expired_then_renewed(scene: Scene, said: io.StringIO) -> 
     assert "sink.denied" in said.getvalue()
     scene.told.path.write_text(scene.told.path.read_text().replace("manager-key-1", "manager-key-2"))
     scene.tenant = config.load(scene.told.path).tenants["default"]
-    await scene.db.execute(outbox.SQL["probe_now"], "default")
+    await scene.db.execute(health.SQL["probe_now"], "default")
     await scene.deliver()
     assert scene.book() == AFTER
     assert scene.manager.counts["requests"] <= asked + 5

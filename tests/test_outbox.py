@@ -13,7 +13,7 @@ import pytest
 from listed import Listed, record
 from msgspec.structs import replace as revised
 
-from bridge import assembly, config, keys, outbox, sync
+from bridge import assembly, config, health, keys, outbox, sync
 from bridge.contact import RawNumber
 from bridge.demo.manager import Manager
 from bridge.store import Store
@@ -54,7 +54,7 @@ class Bench:
     @contextlib.asynccontextmanager
     async def draining(self) -> AsyncIterator[None]:
         made = assembly.delivery(self.db, self.tenant, "pbx")
-        task = asyncio.create_task(made.outbox.drain())
+        task = asyncio.create_task(made.drain())
         try:
             yield
         finally:
@@ -204,16 +204,16 @@ async def test_a_refused_key_stops_the_sink_and_is_shown(bench: Bench, fault: st
     bench.manager.faults.set(fault, chance=1.0)
     await bench.sync(ANN, BOB, deliver=False)
     async with bench.draining(), asyncio.timeout(5):
-        while not (state := await bench.db.row(outbox.SQL["state"], "default", "pbx")) or not state["denied"]:
+        while not (state := await bench.db.row(health.SQL["state"], "default", "pbx")) or not state["denied"]:
             await asyncio.sleep(0.02)
         await asyncio.sleep(0.7)
     assert (state["denied"], state["waits"]) == (code, True)
     assert len(bench.manager.calls) <= bench.table.concurrency
     bench.manager.faults.clear()
-    await bench.db.execute(outbox.SQL["probe_now"], "default")
+    await bench.db.execute(health.SQL["probe_now"], "default")
     await bench.deliver()
     assert sorted(bench.book()) == [A, B]
-    state = await bench.db.row(outbox.SQL["state"], "default", "pbx")
+    state = await bench.db.row(health.SQL["state"], "default", "pbx")
     assert (state["denied"], state["error"]) == ("", "")
 
 

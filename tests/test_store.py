@@ -81,6 +81,20 @@ async def test_a_migration_that_fails_leaves_nothing(empty: str) -> None:
     await one.close()
 
 
+COLUMNS = """select table_name, column_name, data_type, is_nullable, column_default from information_schema.columns
+where table_schema = 'public' order by table_name, ordinal_position"""
+INDEXES = "select indexdef from pg_indexes where schemaname = 'public' order by indexdef"
+
+
+async def test_the_steps_from_the_first_schema_lead_to_what_a_new_database_gets(db: Store) -> None:
+    new = [dict(row) for query in (COLUMNS, INDEXES) for row in await db.fetch(query)]
+    await db.execute("drop table crm_user")
+    await db.execute("drop table extension")
+    await db.execute("update schema_version set version = 1")
+    assert await store.migrate(db) == (1, store.VERSION)
+    assert [dict(row) for query in (COLUMNS, INDEXES) for row in await db.fetch(query)] == new
+
+
 async def test_a_newer_database_is_refused(db: Store) -> None:
     await db.execute("update schema_version set version = 99")
     with pytest.raises(errors.Unsupported, match=f"has schema 99, this bridge knows {store.VERSION}: run the newer"):

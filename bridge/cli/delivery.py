@@ -59,31 +59,23 @@ async def deliver(db: Store, told: Config, tenant: Tenant, patience: float) -> M
 @contextlib.asynccontextmanager
 async def _draining(db: Store, tenant: Tenant, pushing: bool) -> AsyncIterator[Callable[[], None]]:
     """Have the sinks' outboxes delivered for the block, which gets what wakes them."""
-    names = [name for name, sink in tenant.sinks.items() if sink.contacts] if pushing else []
+    names = [name for name, sink in tenant.sinks.items() if assembly.delivers(sink)] if pushing else []
     made = [assembly.delivery(db, tenant, name) for name in names]
 
     def wake() -> None:
         for one in made:
-            one.outbox.wake()
+            one.wake()
 
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one.outbox.drain()) for one in made]
+            tasks = [group.create_task(one.drain()) for one in made]
             try:
                 yield wake
             finally:
                 for task in tasks:
                     task.cancel()
     except ExceptionGroup as faults:
-        ours, others = faults.split(errors.BridgeError)
-        if ours is None or others is not None:
-            raise
-        raise _first(ours) from None
+        raise assembly.ours(faults) from None
     finally:
         for one in made:
             await one.sink.close()
-
-
-def _first(faults: ExceptionGroup[errors.BridgeError]) -> errors.BridgeError:
-    found = faults.exceptions[0]
-    return _first(found) if isinstance(found, ExceptionGroup) else found

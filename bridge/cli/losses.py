@@ -19,7 +19,12 @@ from bridge.store import Store
 _PATIENCE = 30.0
 _KEPT = datetime.timedelta(days=7)
 _UNITS = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days"}
-_LOSSES = {"removed": "the contact would go", "number": "its last number would go", "name": "its name would go"}
+_LOSSES = {
+    "removed": "the contact would go",
+    "number": "its last number would go",
+    "name": "its name would go",
+    "extension": "the extension would go",
+}
 
 
 def approve(

@@ -8,6 +8,7 @@ thing to the PBX and turns the answer into a value or an error.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -37,6 +38,17 @@ class Push:
     registered: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """What a PBX holds for one of its own telephones; `caller_id`: the number that it shows ("": the PBX decides)."""
+
+    number: str
+    first_name: str
+    last_name: str = ""
+    email: str = ""
+    caller_id: str = ""
+
+
 class Sink(Protocol):
     """Speaks to one PBX; several sends may run at once."""
 
@@ -49,6 +61,15 @@ class Sink(Protocol):
         Refused: this record, with the PBX's code (`absent` where it says that no such entry is there).
         Denied: the key. Unavailable: nothing was done (`code` set where the PBX answered so in its own words;
         then it may have been done all the same). Unsettled: sent, and the answer lost or unintelligible.
+        """
+
+    def fitting(self, extensions: Sequence[Extension]) -> int:
+        """How many of these, from the first on, one request may add; at least one."""
+
+    async def send_extensions(self, op: Literal["add", "update", "delete"], extensions: Sequence[Extension]) -> None:
+        """Add these extensions, or update or delete the only one; raises as `send` does.
+
+        Refused says `present` where an added one is there already. The PBX mails to who is added or updated.
         """
 
     async def close(self) -> None:

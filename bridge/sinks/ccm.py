@@ -11,14 +11,16 @@ import json
 import re
 import unicodedata
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import orjson
 
 from bridge import client, errors
+from bridge.contact import User
 from bridge.keys import Ccm
-from bridge.sinks import Entry, Push
+from bridge.sinks import Entry, Extension, Push
 
 LONG = 1024
 """Bytes of URL from which a web server's 400 or 404 may mean "too long" (IIS: 2,048 of query by default)."""
@@ -29,6 +31,9 @@ LONGEST_NUMBER = "0" * 24
 ANY_STATUS = range(100, 600)
 TURNED_AWAY = frozenset({400, 401, 403, 404, 405, 411, 413, 414, 431})
 """What a web server answers before the Manager has seen the request."""
+
+EMAIL = re.compile(r"[^@\s,;<>()]+@[^@\s,;<>()]+\.[^@\s.,;<>()]+", re.ASCII)
+"""The "global email format" that the Manager checks for, which its page names and does not give."""
 
 QUOTES = str.maketrans(dict.fromkeys("“”„‟″", '"'))
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -71,6 +76,25 @@ def render(first: str, last: str, display: str, company: str, kind: str, number:
     first, last, display, company = (_clean(text) for text in (first, last, display, company))
     first, last = _names(first, last, display, company, kind.capitalize() or "Phone")
     return Entry(first, last, number, company)
+
+
+def render_extension(user: User) -> Extension:
+    """The extension of a user of a CRM; a last name alone is the first one, which the Manager must have."""
+    number = "".join(user.extension.split())
+    first, last = _clean(user.first_name), _clean(user.last_name)
+    return Extension(number, first or last, last if first else "", user.email.strip(), _clean(user.caller_id))
+
+
+def check_extension(extension: Extension) -> None:
+    """Refused where the Manager would not take it, as its page says."""
+    if not re.fullmatch(r"[0-9]+", extension.number):
+        raise errors.Refused(
+            "INVALID_EXTENSION", f"{extension.number[:40]!r} is no extension number: right is digits alone"
+        )
+    if extension.email and not EMAIL.fullmatch(extension.email):
+        raise errors.Refused("INVALID_EMAIL", "the e-mail address is none, right is for example anna@example.com")
+    if not extension.first_name:
+        raise errors.Refused("FNAME_INVALID", "there is no name: the Manager wants a first name")
 
 
 class CallControlManager:
@@ -118,6 +142,25 @@ class CallControlManager:
         else:
             row["RegisteredPhoneNumber"] = push.registered
             await self._ask(self._url("updatePhonebook", "uContact", row), "updated")
+
+    def fitting(self, extensions: Sequence[Extension]) -> int:
+        """How many of these, from the first on, `max_url` lets one request add."""
+        rows = [_extension(one) for one in extensions]
+        return max(
+            1, _longest(len(rows), lambda n: len(self._url("addExt", "mExtension", *rows[:n])) <= self._keys.max_url)
+        )
+
+    async def send_extensions(self, op: Literal["add", "update", "delete"], extensions: Sequence[Extension]) -> None:
+        """Add these extensions, or update or delete the only one; or raise what the contract of a sink says."""
+        if op == "delete":
+            action, wrapper = self._keys.delete_extension_action, self._keys.delete_extension_key
+            await self._ask(self._url(action, wrapper, {"ExtentionNumber": extensions[0].number}), "deleted")
+            return
+        rows = [_extension(one) for one in extensions]
+        if op == "update":
+            await self._ask(self._url("updateExt", "uExtension", *rows), "updated")
+        else:
+            await self._ask(self._url("addExt", "mExtension" if len(rows) > 1 else "sExtension", *rows), "created")
 
     async def close(self) -> None:
         """Give back connections."""
@@ -178,6 +221,8 @@ class CallControlManager:
                 code,
             )
         exists = done != "created"
+        if code == "EXTENSION_EXIST" and not exists:
+            return errors.Refused(code, "the Call Control Manager has this extension already", present=True)
         if code.startswith("INVALID_") or code.endswith("_INVALID"):
             what = FIELDS.get(code, "this entry")
             reason = f"the Call Control Manager does not take {what} ({code})"
@@ -281,6 +326,16 @@ def _contact(entry: Entry) -> dict[str, str]:
         "LastName": entry.last_name,
         "PhoneNumber": entry.number,
         "CompanyName": entry.company,
+    }
+
+
+def _extension(extension: Extension) -> dict[str, str]:
+    return {
+        "ExtentionNumber": extension.number,  # spelled so by its page
+        "EmailAddress": extension.email,
+        "FirstName": extension.first_name,
+        "LastName": extension.last_name,
+        "OutboundCallerID": extension.caller_id,
     }
 
 

@@ -4,7 +4,7 @@
 -- What the admin lets through: the losses that stood in a list shown, or all where none was shown.
 with free as (
     select h.*, row_number() over () as n from held h
-    where h.tenant = $1 and h.source = $2
+    where h.tenant = $1 and h.source = $2 and h.loss <> 'extension'
       and (h.shown or not exists (select from held o where o.tenant = $1 and o.source = $2 and o.shown))
 ), taken as (
     insert into gone select n, id from free where loss = 'removed'
@@ -26,8 +26,10 @@ where h.tenant = $1 and h.source = $2
 select count(*)::int from held where tenant = $1 and source = $2;
 
 -- name: held
-select h.id, h.loss, h.since, c.body
-from held h left join contact c on c.tenant = h.tenant and c.source = h.source and c.id = h.id
+select h.id, h.loss, h.since, c.body, concat_ws(' ', u.body ->> 'first_name', u.body ->> 'last_name') as "user"
+from held h
+left join contact c on c.tenant = h.tenant and c.source = h.source and c.id = h.id
+left join crm_user u on u.tenant = h.tenant and u.source = h.source and 'user:' || u.id = h.id and h.loss = 'extension'
 where h.tenant = $1 and h.source = $2 order by h.loss, h.id;
 
 -- name: show_held

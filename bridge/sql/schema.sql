@@ -82,7 +82,8 @@ create table removed (
     primary key (tenant, source, id)
 );
 
--- Losses that wait for approval. loss: removed | number | name; the new row stands here for the latter two.
+-- Losses that wait for approval. loss: removed | number | name (the new row stands here for these two) | extension (a
+-- user of the CRM would lose it; the id is user:<id>).
 create table held (
     tenant      text not null,
     source      text not null,
@@ -175,3 +176,31 @@ create index entry_due on entry (tenant, sink, due_at) where state in ('due', 's
 create index entry_owner on entry (tenant, sink, contact) where state = 'due';
 create index entry_gone on entry (tenant, sink, acked_contact) where state = 'due' and contact is null;
 create index entry_refused on entry (tenant, sink) where state = 'refused';
+
+-- One row a user of a CRM who has a telephone, as that CRM said (body: contact.User).
+create table crm_user (
+    tenant      text not null,
+    source      text not null,
+    id          text not null,
+    body        json not null,
+    primary key (tenant, source, id)
+);
+
+-- What a sink should hold and does hold for each extension; what differs is owed to it.
+-- state: clean | due (a push is owed) | sent (sent, not yet answered for) | refused (until it changes).
+create table extension (
+    tenant      text not null,
+    sink        text not null,
+    number      text not null,
+    wanted      json,                               -- null: nobody has it
+    acked       json,                               -- null: it is not there; {}: it is, and holds we know not what
+    sent        json,                               -- what was sent, while its answer is not in; {}: a delete
+    state       text not null,
+    since       timestamptz not null,               -- when it became due
+    due_at      timestamptz not null,
+    tries       integer not null default 0,
+    code        text not null default '',
+    reason      text not null default '',
+    primary key (tenant, sink, number)
+);
+create index extension_due on extension (tenant, sink, due_at) where state in ('due', 'sent');

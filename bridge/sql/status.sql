@@ -22,7 +22,9 @@ cross join lateral (
     select count(*) filter (where state <> 'refused')::int as waiting,
            min(since) filter (where state <> 'refused') as waiting_since,
            count(*) filter (where state = 'refused')::int as refused
-    from entry where tenant = n.tenant and sink = n.name and state <> 'clean') e;
+    from (select state, since from entry where tenant = n.tenant and sink = n.name and state <> 'clean'
+          union all
+          select state, since from extension where tenant = n.tenant and sink = n.name and state <> 'clean') owed) e;
 
 -- name: entries
 select e.sink, e.number, e.state, e.since, e.acked, e.code, e.reason, e.tries, c.source, c.id, c.body

@@ -66,7 +66,8 @@ select count(*)::int from contact where tenant = $1 and source = $2;
 with loss as (
     delete from change where loss is not null returning *
 ), ended as (
-    delete from held h where h.tenant = $1 and h.source = $2 and not exists (select from loss l where l.id = h.id)
+    delete from held h
+    where h.tenant = $1 and h.source = $2 and h.loss <> 'extension' and not exists (select from loss l where l.id = h.id)
 )
 insert into held (tenant, source, id, loss, since, version, digest, checksum, names, named, callable, modified, body)
 select $1, $2, l.id, l.loss, now(),
@@ -82,7 +83,7 @@ set shown = held.shown and held.loss = excluded.loss and held.checksum is not di
 select exists (select from held where tenant = $1 and source = $2 and since = now());
 
 -- name: end_hold
-delete from held where tenant = $1 and source = $2;
+delete from held where tenant = $1 and source = $2 and loss <> 'extension';
 
 -- name: would
 -- For a dry run: what would change.

@@ -1,0 +1,217 @@
+"""Delivery of extensions to one sink: one request at a time, for each mails to a user.
+
+A lost answer is settled without a second mail: the extension is added again, and where the PBX says that it is there
+already, what was sent before is taken for done. (Only an update without an address, which mails to nobody, is sent
+again.) Several new ones go in one request where nothing is known against any; if that fails, each goes alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bridge import errors, extensions, log, store, totals
+from bridge.extensions import Row, dump
+from bridge.health import Health
+from bridge.pushes import pause
+from bridge.sinks import Extension, Sink
+from bridge.store import Connection, Store
+
+SQL = store.queries("extension_outbox")
+_LOG = log.get()
+_MOST = 200
+"""Extensions looked at together."""
+_POLL = 0.5
+
+Op = Literal["add", "update", "delete"]
+Check = Callable[[Extension], None]
+"""Raises Refused where the sink would not take it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One row, and what to tell the sink about it."""
+
+    row: Row
+    op: Op
+    extension: Extension
+
+
+def plan(row: Row, *, delete: bool) -> tuple[Op, Extension] | None:
+    """What brings the sink nearer to what it should hold; None where nothing need be sent."""
+    if row.wanted is None:
+        there = row.exists or row.state == "sent"
+        return ("delete", row.acked or Extension(row.number, "")) if delete and there else None
+    if row.state == "sent":
+        silent = row.exists and row.sent is not None and not row.sent.email
+        return ("update" if silent else "add", row.wanted)
+    return ("update" if row.exists else "add", row.wanted)
+
+
+class ExtensionOutbox:
+    """The extensions owed to one sink of one tenant. `probes`: nobody else tries a sink that failed."""
+
+    def __init__(
+        self,
+        db: Store,
+        tenant: str,
+        name: str,
+        sink: Sink,
+        check: Check,
+        *,
+        delete: bool,
+        timeout: float,
+        probes: bool = True,
+    ) -> None:
+        self._db = db
+        self._key = (tenant, name)
+        self._sink = sink
+        self._check = check
+        self._delete = delete
+        self._timeout = timeout
+        self._probes = probes
+        self._health = Health(db, tenant, name, 1)
+        self._alone: set[str] = set()
+        self._wake = asyncio.Event()
+        self._counted: Counter[str] = Counter()
+
+    def wake(self) -> None:
+        """Something may be due."""
+        self._wake.set()
+
+    async def drain(self) -> None:
+        """Deliver until cancelled. Raises Unavailable when the database is lost: drain again."""
+        async with store.locked(self._db, "extensions", *self._key) as session:
+            assert session is not None
+            await session.execute(SQL["recover"], *self._key, min(self._timeout, 5.0))
+            while True:
+                self._wake.clear()
+                if not await self._turn(session):
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._wake.wait(), _POLL)
+
+    async def _turn(self, session: Connection) -> bool:
+        """Send one request, if one is due and may be sent; whether there may be more to do."""
+        if self._counted:
+            counted, self._counted = self._counted, Counter()
+            await totals.add(session, self._key[0], "sink", self._key[1], counted)
+        waits = await self._health.waits(session)
+        if waits or (self._health.trying_one and not self._probes):
+            return False
+        rows = [extensions.read(raw) for raw in await session.fetch(SQL["take"], *self._key, _MOST)]
+        tasks = [task for row in rows if (task := await self._task(session, row))]
+        if not tasks:
+            return False
+        new = [one for one in tasks if one.op == "add" and one.row.state == "due"]
+        many = [one for one in new if one.row.number not in self._alone]
+        if len(many) > 1 and not self._health.trying_one:
+            await self._send_many(session, many[: self._sink.fitting([one.extension for one in many])])
+        else:
+            await self._send(session, tasks[0])
+        return True
+
+    async def _task(self, session: Connection, row: Row) -> Task | None:
+        """What to send for a row; None where nothing need or can be sent, which is then noted."""
+        step = plan(row, delete=self._delete)
+        if step is None:
+            await self._holds(session, row.number, row.acked, exists=row.exists)
+            return None
+        op, extension = step
+        try:
+            if op != "delete":
+                self._check(extension)
+        except errors.Refused as refusal:
+            await self._refuse(session, row.number, extension, refusal)
+            return None
+        return Task(row, op, extension)
+
+    async def _send(self, session: Connection, task: Task) -> None:
+        await self._mark(session, [task])
+        number, settling = task.row.number, task.row.state == "sent"
+        try:
+            await self._sink.send_extensions(task.op, [task.extension])
+        except errors.Refused as refusal:
+            self._health.answered()
+            if refusal.present:
+                # Added by the request whose answer was lost; or by somebody else, and then it is brought up to date.
+                await self._holds(session, number, task.row.sent if settling else None, exists=True)
+            elif refusal.absent and task.op != "add":
+                await self._holds(session, number, None, exists=False)
+            else:
+                await self._refuse(session, number, task.extension, refusal)
+        except (errors.Denied, errors.Unavailable) as fault:
+            await self._failed(session, [task], fault)
+        else:
+            self._counted["push.settled"] += 1
+            await self._health.good(session)
+            gone = task.op == "delete"
+            await self._holds(session, number, None if gone else task.extension, exists=not gone)
+
+    async def _send_many(self, session: Connection, tasks: Sequence[Task]) -> None:
+        await self._mark(session, tasks)
+        try:
+            await self._sink.send_extensions("add", [one.extension for one in tasks])
+        except errors.Refused as refusal:
+            self._health.answered()
+            self._alone |= {one.row.number for one in tasks}
+            _LOG.info("extensions.alone", sink=self._key[1], count=len(tasks), code=refusal.code)
+            for one in tasks:
+                await self._back(session, one, "due", 0.0, "")
+        except (errors.Denied, errors.Unavailable) as fault:
+            await self._failed(session, tasks, fault)
+        else:
+            self._counted["push.settled"] += len(tasks)
+            await self._health.good(session)
+            for one in tasks:
+                await self._holds(session, one.row.number, one.extension, exists=True)
+
+    async def _failed(
+        self, session: Connection, tasks: Sequence[Task], fault: errors.Denied | errors.Unavailable
+    ) -> None:
+        """Nothing is known to have been done: what may have been is settled later, the rest sent again."""
+        if isinstance(fault, errors.Denied):
+            self._counted["push.stopped"] += len(tasks)
+            for one in tasks:
+                await self._back(session, one, one.row.state, 0.0, "")
+            await self._health.denied(session, fault)
+            return
+        lost, said = isinstance(fault, errors.Unsettled), bool(fault.code)
+        event = "unsettled" if lost or said else "later"
+        self._counted[f"push.{event}"] += len(tasks)
+        _LOG.warning(f"push.{event}", sink=self._key[1], extensions=len(tasks), reason=str(fault))
+        for one in tasks:
+            # An update that the sink says it failed at is sent again, an add is asked for.
+            state = "sent" if lost or (said and one.op == "add") else one.row.state
+            await self._back(session, one, state, fault.after or pause(one.row.tries), str(fault))
+        if not said:
+            await self._health.failed(fault)
+
+    async def _mark(self, session: Connection, tasks: Sequence[Task]) -> None:
+        numbers = [one.row.number for one in tasks]
+        sent = [dump(_doubtful(one)) for one in tasks]
+        await session.execute(SQL["mark"], *self._key, numbers, sent, 4 * self._timeout + 30.0)
+
+    async def _back(self, session: Connection, task: Task, state: str, wait: float, reason: str) -> None:
+        sent = dump(_doubtful(task)) if state == "sent" else None
+        await session.execute(SQL["later"], *self._key, task.row.number, state, sent, wait, reason)
+
+    async def _holds(self, session: Connection, number: str, acked: Extension | None, *, exists: bool) -> None:
+        await session.execute(SQL["holds"], *self._key, number, dump(acked) if exists else None, not self._delete)
+        if not exists:
+            await session.execute(SQL["forget"], *self._key, number)
+
+    async def _refuse(self, session: Connection, number: str, extension: Extension, refusal: errors.Refused) -> None:
+        self._counted["push.refused"] += 1
+        _LOG.warning("extension.refused", sink=self._key[1], extension=number, code=refusal.code, reason=str(refusal))
+        await session.execute(SQL["refused"], *self._key, number, dump(extension), refusal.code, str(refusal))
+
+
+def _doubtful(task: Task) -> Extension | None:
+    """What the sink may hold once this was sent; what an earlier request sent counts until that is settled."""
+    if task.row.state == "sent":
+        return task.row.sent
+    return None if task.op == "delete" else task.extension
