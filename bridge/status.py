@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from bridge import extension_outbox, outbox, store
+from bridge import extension_outbox, outbox, store, workflow_queue
 from bridge.config import Tenant
 from bridge.contact import load
 from bridge.store import Store
@@ -81,7 +81,11 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """One number, or extension, that a sink, or our own check before it, does not take until its contact changes."""
+    """What is not taken until it changes or is tried again by hand.
+
+    A number or an extension that a sink does not take; or a workflow that a CRM does not (`sink` is then the source or
+    "webhook", `number` the other party's).
+    """
 
     tenant: str
     sink: str
@@ -181,12 +185,24 @@ async def refusals(db: Store, tenants: Sequence[Tenant]) -> list[Refusal]:
             found.append(
                 Refusal(tenant.name, row["sink"], row["number"], who, row["code"], row["reason"], row["since"])
             )
+        found += await _workflows(db, tenant.name)
+    return found
+
+
+async def _workflows(db: Store, tenant: str) -> list[Refusal]:
+    found = []
+    for row in await db.fetch(workflow_queue.SQL["refusals"], tenant):
+        call = orjson.loads(row["told"]).get("call", {})
+        where = "webhook" if row["action"] == "webhook" else row["source"]
+        who = f"{row['workflow']}: {call.get('name', '')}".removesuffix(": ")
+        number = call.get("number", "")
+        found.append(Refusal(tenant, where, number, who, row["code"], row["reason"], row["since"]))
     return found
 
 
 async def retry(db: Store, tenants: Sequence[Tenant]) -> int:
     """Owe all that was refused to the sinks once more; how much that is."""
-    queries = (outbox.SQL["retry_refused"], extension_outbox.SQL["retry_refused"])
+    queries = (outbox.SQL["retry_refused"], extension_outbox.SQL["retry_refused"], workflow_queue.SQL["retry"])
     return sum([await db.execute(query, tenant.name) for tenant in tenants for query in queries])
 
 

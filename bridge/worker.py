@@ -23,6 +23,7 @@ from bridge.assembly import Delivery
 from bridge.config import Config, Tenant
 from bridge.sources import Source
 from bridge.store import Store
+from bridge.workflow_queue import Queue
 
 _LOG = log.get()
 _AT_ONCE = 4
@@ -56,6 +57,9 @@ class Unit:
     async def _work(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(_outlast("ask.listen", lambda: asks.serve(self._db, self._told, self.lend, self.wake)))
+            if any(tenant.connector and tenant.connector.workflow for tenant in self._told.tenants.values()):
+                queue = Queue(self._db, self._told.tenants, self.lend)
+                group.create_task(_outlast("workflow.work", queue.work))
             for tenant in self._told.tenants.values():
                 for name in tenant.sources:
                     group.create_task(self._source(tenant, name))

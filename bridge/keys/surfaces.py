@@ -107,13 +107,14 @@ class Admin(Table):
 
 
 class Workflow(Table):
-    """What a button in the CONNECTOR does; `source` "": only the contact's own CRM."""
+    """What a button in the CONNECTOR does; `source` "": only the contact's own CRM. `secret` signs a webhook's body."""
 
     action: Literal["log-call", "ticket", "task", "note", "webhook"] = Field(examples=['"log-call"'])
     source: str = Field(default="", examples=['"crm"'])
     url: Annotated[PrivateText, AfterValidator(page_url)] = Field(
         default="", examples=['"https://hooks.example.com/calls"']
     )
+    secret: Secret = Secret()
 
 
 class Connector(Table):

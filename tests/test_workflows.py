@@ -1,0 +1,250 @@
+"""A button in the CONNECTOR, asked for once or again, done once whatever dies; from a real database."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import json
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from listed import Listed
+
+from bridge import errors, keys, status, workflows
+from bridge.actions import Action, Made
+from bridge.config import Tenant
+from bridge.store import Store
+from bridge.workflow_queue import Queue
+
+INPUTS = {
+    "contactCrmId": "crm:7",
+    "originatorNumber": "41215522000",
+    "destinationNumber": "101",
+    "direction": "incoming",
+    "startedTime": "2026-11-21T10:00:00Z",
+}
+
+
+class Crm(Listed):
+    """A source that remembers what it made by the action's key, as real ones do; `faults` are raised first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: dict[str, Action] = {}
+        self.tries: list[Action] = []
+        self.faults: list[errors.BridgeError] = []
+        self.lost = False
+        self.slow = 0.0
+
+    async def act(self, action: Action) -> Made:
+        self.tries.append(action)
+        await asyncio.sleep(self.slow)
+        if self.faults:
+            fault = self.faults.pop(0)
+            if isinstance(fault, errors.Unsettled):
+                self.made[action.key] = action
+            raise fault
+        self.made[action.key] = action
+        return Made(f"T{len(self.made)}", f"https://crm.example.com/T{len(self.made)}")
+
+
+def tenant_of(**workflow: keys.Workflow) -> Tenant:
+    connector = keys.Connector(token="t", workflow=workflow or {"CallFlow": keys.Workflow(action="log-call")})
+    crm = keys.SuiteCrm(url="http://127.0.0.1:1", username="u", password="p")
+    sources = {"crm": crm, "list": keys.File(path=Path("unused"))}
+    return Tenant("default", "LU", 5, sources, {}, connector, {}, None, None)
+
+
+class Bench:
+    """A database, a CRM, and daemons that work."""
+
+    def __init__(self, db: Store) -> None:
+        self.db = db
+        self.crm = Crm()
+        self.tenant = tenant_of()
+
+    @contextlib.asynccontextmanager
+    async def lend(self, _tenant: Tenant, name: str) -> AsyncIterator[Any]:
+        yield self.crm if name == "crm" else Listed()
+
+    @contextlib.asynccontextmanager
+    async def working(self, daemons: int = 1) -> AsyncIterator[list[asyncio.Task[None]]]:
+        tenants = {"default": self.tenant}
+        tasks = [asyncio.create_task(Queue(self.db, tenants, self.lend).work()) for _ in range(daemons)]
+        try:
+            yield tasks
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def ask(self, name: str = "CallFlow", patience: float = 5.0, **inputs: Any) -> Mapping[str, str]:
+        assert self.tenant.connector is not None
+        workflow = self.tenant.connector.workflow[name]
+        return await workflows.ask(self.db, self.tenant, name, workflow, {**INPUTS, **inputs}, patience)
+
+    async def state(self) -> list[str]:
+        return [row["state"] for row in await self.db.fetch("select state from workflow_call order by asked_at")]
+
+
+@pytest.fixture
+def bench(db: Store) -> Bench:
+    return Bench(db)
+
+
+async def test_a_call_is_logged_and_what_was_made_is_answered(bench: Bench) -> None:
+    async with bench.working():
+        assert await bench.ask() == {"id": "T1", "url": "https://crm.example.com/T1"}
+    [action] = bench.crm.tries
+    assert (action.kind, action.contact, action.subject) == ("log-call", "7", "Call from 41215522000")
+    assert await bench.state() == ["done"]
+
+
+async def test_the_same_call_asked_again_makes_nothing_and_gives_the_same_answer(bench: Bench) -> None:
+    async with bench.working(3):
+        answers = await asyncio.gather(*(bench.ask() for _ in range(10)))
+        assert [dict(answer) for answer in answers] == [{"id": "T1", "url": "https://crm.example.com/T1"}] * 10
+        assert await bench.ask(endedTime="2026-11-21T10:05:00Z") == answers[0]
+        assert await bench.ask(startedTime="2026-11-21T11:00:00Z") == {"id": "T2", "url": "https://crm.example.com/T2"}
+    assert len(bench.crm.tries) == 2
+
+
+async def test_after_a_day_it_is_another_call(bench: Bench) -> None:
+    async with bench.working():
+        await bench.ask()
+        await bench.db.execute("update workflow_call set done_at = now() - interval '25 hours'")
+        assert (await bench.ask())["id"] == "T1"
+    assert len(bench.crm.tries) == 2
+
+
+async def test_a_slow_crm_is_answered_with_nothing_and_the_work_is_done_once(bench: Bench) -> None:
+    bench.crm.slow = 0.5
+    async with bench.working():
+        assert await bench.ask(patience=0.1) == {}
+        assert await bench.ask(patience=5.0) == {"id": "T1", "url": "https://crm.example.com/T1"}
+    assert len(bench.crm.tries) == 1
+
+
+async def test_what_no_daemon_does_now_a_later_one_does(bench: Bench) -> None:
+    assert await bench.ask(patience=0.1) == {}
+    assert await bench.state() == ["due"]
+    async with bench.working():
+        assert (await bench.ask())["id"] == "T1"
+
+
+async def test_a_daemon_that_dies_in_the_act_is_followed_by_one_that_finds_it_made(bench: Bench) -> None:
+    bench.crm.slow = 30
+    async with bench.working():
+        assert await bench.ask(patience=0.3) == {}
+    assert await bench.state() == ["doing"]
+    await bench.db.execute("update workflow_call set due_at = now()")
+    bench.crm.slow = 0
+    async with bench.working():
+        assert (await bench.ask())["id"] == "T1"
+    assert len({action.key for action in bench.crm.tries}) == 1
+
+
+@pytest.mark.parametrize("fault", [errors.Unavailable("away"), errors.Unsettled("lost"), errors.Denied("no")])
+async def test_a_crm_that_is_away_gets_it_later(bench: Bench, fault: errors.BridgeError) -> None:
+    bench.crm.faults = [fault]
+    async with bench.working():
+        assert await bench.ask() == {"id": "T1", "url": "https://crm.example.com/T1"}
+    assert len(bench.crm.made) == 1
+
+
+async def test_what_the_crm_refuses_is_listed_and_can_be_tried_again(bench: Bench) -> None:
+    bench.crm.faults = [errors.Refused("FIELD_INTEGRITY_EXCEPTION", "the contact is gone")]
+    async with bench.working():
+        assert await bench.ask() == {}
+        assert await bench.state() == ["failed"]
+        [refusal] = await status.refusals(bench.db, [bench.tenant])
+        assert (refusal.sink, refusal.number, refusal.name, refusal.code) == (
+            "crm",
+            "41215522000",
+            "CallFlow",
+            "FIELD_INTEGRITY_EXCEPTION",
+        )
+        assert await status.retry(bench.db, [bench.tenant]) == 1
+        assert (await bench.ask())["id"] == "T1"
+
+
+async def test_a_caller_of_no_crm_goes_where_the_workflow_says(bench: Bench) -> None:
+    bench.tenant = tenant_of(CallFlow=keys.Workflow(action="ticket", source="crm"), Other=keys.Workflow(action="note"))
+    async with bench.working():
+        assert (await bench.ask(contactCrmId=""))["id"] == "T1"
+        assert (await bench.ask(contactCrmId="list:3"))["id"] == "T2"
+        assert await bench.ask("Other", contactCrmId="", patience=0.5) == {}
+    assert [(one.kind, one.contact) for one in bench.crm.tries] == [("ticket", ""), ("ticket", "")]
+
+
+class Hook:
+    """A webhook that keeps what it is told; `statuses` answer first."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[bytes, Mapping[str, str]]] = []
+        self.statuses: list[int] = []
+
+    @contextlib.asynccontextmanager
+    async def serve(self) -> AsyncIterator[str]:
+        async def answer(request: web.Request) -> web.Response:
+            self.told.append((await request.read(), dict(request.headers)))
+            if self.statuses:
+                return web.Response(status=self.statuses.pop(0))
+            return web.json_response({"id": 17, "url": "https://hooks.example.com/17"})
+
+        runner = web.ServerRunner(web.Server(answer))
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            yield f"http://127.0.0.1:{runner.addresses[0][1]}/calls"
+        finally:
+            await runner.cleanup()
+
+
+async def test_a_webhook_is_told_with_a_signature(bench: Bench) -> None:
+    hook = Hook()
+    async with hook.serve() as url:
+        bench.tenant = tenant_of(CallFlow=keys.Workflow(action="webhook", url=url, secret="s3cret"))
+        async with bench.working():
+            assert await bench.ask() == {"id": "17", "url": "https://hooks.example.com/17"}
+    [(body, headers)] = hook.told
+    assert headers["X-Bridge-Signature"] == "sha256=" + hmac.new(b"s3cret", body, hashlib.sha256).hexdigest()
+    told = json.loads(body)
+    assert told["contact"] == {"source": "crm", "id": "7", "url": ""}
+    assert (told["workflow"], told["call"]["number"]) == ("CallFlow", "41215522000")
+    assert headers["Idempotency-Key"] == told["key"]
+
+
+async def test_a_webhook_that_fails_is_told_again_and_one_that_refuses_is_not(bench: Bench) -> None:
+    hook = Hook()
+    async with hook.serve() as url:
+        bench.tenant = tenant_of(CallFlow=keys.Workflow(action="webhook", url=url))
+        async with bench.working():
+            hook.statuses = [500]
+            assert (await bench.ask())["id"] == "17"
+            hook.statuses = [422]
+            assert await bench.ask(startedTime="") == {}
+    assert len(hook.told) == 3
+    assert len({headers["Idempotency-Key"] for _, headers in hook.told}) == 2
+    [refusal] = await status.refusals(bench.db, [bench.tenant])
+    assert (refusal.sink, refusal.code) == ("webhook", "HTTP_422")
+
+
+async def test_one_slow_crm_leaves_room_for_the_others(bench: Bench) -> None:
+    hook = Hook()
+    async with hook.serve() as url:
+        bench.tenant = tenant_of(
+            CallFlow=keys.Workflow(action="log-call"), Hook=keys.Workflow(action="webhook", url=url)
+        )
+        bench.crm.slow = 30
+        async with bench.working():
+            waiting = [asyncio.create_task(bench.ask(startedTime=str(n), patience=1.0)) for n in range(20)]
+            await asyncio.sleep(0.2)
+            assert (await bench.ask("Hook", contactCrmId=""))["id"] == "17"
+            await asyncio.gather(*waiting)
+    assert len(bench.crm.tries) == 2
