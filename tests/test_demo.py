@@ -11,12 +11,12 @@ import socket
 import sys
 from pathlib import Path
 
+import pytest
 from commands import bridge, environment
 
 from bridge import formats, numbers
 from bridge.contact import Record
-from bridge.demo import changes, sample
-from bridge.demo.dav import Book
+from bridge.demo import changes, crms, sample
 from bridge.demo.manager import Manager
 
 
@@ -31,13 +31,14 @@ def _processes(of: Path) -> list[str]:
     return found
 
 
-async def test_once_shows_the_flow_and_leaves_nothing_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("crm", ["carddav", "salesforce", "sugarcrm", "suitecrm", "zimbra"])
+async def test_once_shows_the_flow_and_leaves_nothing_behind(tmp_path: Path, crm: str) -> None:
     with contextlib.ExitStack() as stack:
         # The usual ports are somebody else's.
         for port in (8080, 8081):
             with contextlib.suppress(OSError):
                 stack.enter_context(socket.create_server(("127.0.0.1", port)))
-        ran = await bridge(tmp_path, "demo", "--once", within=60, TMPDIR=str(tmp_path))
+        ran = await bridge(tmp_path, "demo", "--once", "--crm", crm, within=60, TMPDIR=str(tmp_path))
     assert (ran.code, ran.err) == (0, "")
     assert re.search(r"^50 contacts went from the CRM to the Manager, 77 numbers, within \d+\.\d s\.$", ran.out, re.M)
     assert "Who is 33199001038? Claire Dubois says" in ran.out
@@ -101,21 +102,21 @@ def test_every_card_of_the_sample_is_read_as_it_was_meant() -> None:
 
 
 def test_changes_go_round_and_leave_a_book_that_can_change_again() -> None:
-    book, people = Book(), sample.people()
-    for file, person in people.items():
-        book.put(file, person.vcard())
-    coming = changes.endless(book, people)
+    crm, people = crms.CardDav(), sample.people()
+    for key, person in people.items():
+        crm.put_person(key, person)
+    coming = changes.endless(crm, people)
     told = [next(coming).told for _ in range(400)]
     assert told[0] == "Marc Weber's mobile number is no longer 621 000 001, but 621 001 000"
     assert [line.rpartition(" ")[2] for line in told[2:4]] == ["new", "left"]
-    assert len(book.cards) == len(people) == 50
+    assert len(crm.book.cards) == len(people) == 50
     assert max(len(person.name) for person in people.values()) < 40
 
 
 def test_a_change_is_known_once_the_manager_holds_it() -> None:
-    book, people, manager = Book(), sample.people(), Manager()
-    change = next(changes.endless(book, people))
+    crm, people, manager = crms.CardDav(), sample.people(), Manager()
+    change = next(changes.endless(crm, people))
     assert change.known(manager) is False
-    for number in changes.entries(people["001.vcf"]):
+    for number in changes.entries(people["001"]):
         manager._entries[number] = [{"FirstName": "Marc", "LastName": "Weber", "CompanyName": ""}]
     assert change.known(manager) is True

@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 it ran and something failed; 2 a bad command line or a bad
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from typing import Annotated
 
@@ -53,6 +54,7 @@ def main() -> None:
     """What the console script runs."""
     # Not `app()`: that would set a hook of its own for tracebacks.
     command = typer.main.get_command(app)
+    log.setup("console", level=logging.WARNING)  # a fault before the configuration is read is told without locals, too
     try:
         command(prog_name="bridge")
     except errors.ConfigError as wrong:

@@ -11,6 +11,7 @@ import typer
 from bridge import log, store
 from bridge.cli import options, output, session
 from bridge.config import Config
+from bridge.demo import crms
 from bridge.demo import run as demonstration
 
 
@@ -41,6 +42,7 @@ def _options(told: Config) -> list[str]:
 
 
 def demo(
+    crm: Annotated[crms.Name, typer.Option("--crm", help="The CRM that is played.")] = "carddav",
     once: Annotated[bool, typer.Option("--once", help="End when the first contacts have arrived.")] = False,
 ) -> None:
     """Show the whole main job, with nothing configured.
@@ -48,7 +50,7 @@ def demo(
     A sample CRM, the daemon, and a stand-in Call Control Manager, on loopback ports and in a temporary directory,
     which is removed at the end. Ctrl-C ends it.
     """
-    session.run(demonstration.run(output.say, once=once))
+    session.run(demonstration.run(output.say, crm=crm, once=once))
 
 
 def migrate(config: options.ConfigFile = None) -> None:

@@ -1,7 +1,7 @@
 """`bridge demo`: the whole main job with nothing configured.
 
-A sample address book on a stand-in CardDAV server, the real daemon with an embedded database, and a stand-in Call
-Control Manager, all on loopback ports and in a temporary directory that is removed at the end.
+A sample CRM on a stand-in server, the real daemon with an embedded database, and a stand-in Call Control Manager, all
+on loopback ports and in a temporary directory that is removed at the end.
 """
 
 from __future__ import annotations
@@ -27,16 +27,15 @@ import aiohttp
 import orjson
 
 from bridge import embedded, errors, kept
-from bridge.demo import changes, sample
-from bridge.demo.dav import Book, DavServer
+from bridge.demo import changes, crms, sample
+from bridge.demo.crms import Crm
 from bridge.demo.manager import Manager
 
 _PORTS = (8080, 8081)
 _FIRST_WITHIN, _CHANGE_WITHIN, _ANSWER_WITHIN, _STOP_WITHIN = 90.0, 30.0, 10.0, 12.0
 _EVERY = 20.0
 """Seconds between two changes in the sample CRM."""
-_CALLER = "038.vcf"
-_BOOK = "/dav/demo/customers/"
+_CALLER = "038"
 _CONFIG = """\
 region    = "{region}"
 state_dir = "state"
@@ -48,12 +47,9 @@ listen = "127.0.0.1:{http}"
 listen = "127.0.0.1:{admin}"
 
 [source.sample]
-type     = "carddav"
-every    = "2s"
-label    = "Sample CRM"
-url      = "{dav}"
-username = "demo"
-password = "{password}"
+every = "2s"
+label = "Sample CRM"
+{table}
 
 [sink.manager]
 type         = "ccm"
@@ -73,13 +69,12 @@ class Stage:
     """The stand-ins, the URLs of all that serves, and the directory of the rest."""
 
     home: Path
-    book: Book
+    crm: Crm
     manager: Manager
-    dav_url: str
+    crm_url: str
     manager_url: str
     http: int
     admin: int
-    password: str
     token: str
 
     @property
@@ -95,12 +90,12 @@ class Stage:
         return f"http://127.0.0.1:{self.http}/services/Lookup"
 
 
-async def run(say: Say, *, once: bool = False) -> None:
-    """Play until SIGINT or SIGTERM, or `once` until the first contacts have arrived; Unavailable where they do not."""
+async def run(say: Say, *, crm: crms.Name = "carddav", once: bool = False) -> None:
+    """Play with this kind of CRM until SIGINT or SIGTERM, or `once` until the first contacts have arrived; Unavailable where they do not."""
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with _staged() as stage:
+    async with _staged(crms.make(crm)) as stage:
         playing = asyncio.create_task(_play(stage, say, once))
         ending = asyncio.create_task(stopped.wait())
         try:
@@ -115,20 +110,19 @@ async def run(say: Say, *, once: bool = False) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _staged() -> AsyncIterator[Stage]:
+async def _staged(crm: Crm) -> AsyncIterator[Stage]:
     """The stand-ins serving, and a configuration that names them."""
     home = Path(tempfile.mkdtemp(prefix="bridge-demo-"))
-    key, token, password = (secrets.token_urlsafe(12) for _ in range(3))
-    book, manager = Book(_BOOK, "Customers"), Manager(key)
-    dav = DavServer(book, username="demo", password=password)
+    key, token = (secrets.token_urlsafe(12) for _ in range(2))
+    manager = Manager(key)
     try:
-        async with dav.serve() as dav_url, manager.serve() as manager_url:
+        async with crm.serve() as crm_url, manager.serve() as manager_url:
             http, admin = _free_ports()
-            stage = Stage(home, book, manager, dav_url + _BOOK, manager_url, http, admin, password, token)
-            words = {"dav": stage.dav_url, "manager": manager_url, "key": key, "token": token, "password": password}
-            text = _CONFIG.format(region=changes.REGION, http=http, admin=admin, **words)
+            stage = Stage(home, crm, manager, crm_url, manager_url, http, admin, token)
+            table = "\n".join(f"{name} = {orjson.dumps(value).decode()}" for name, value in crm.table(crm_url).items())
+            words = {"table": table, "manager": manager_url, "key": key, "token": token}
             stage.config.touch(0o600)
-            stage.config.write_text(text)
+            stage.config.write_text(_CONFIG.format(region=changes.REGION, http=http, admin=admin, **words))
             yield stage
     finally:
         shutil.rmtree(home, ignore_errors=True)
@@ -150,8 +144,8 @@ def _port(stack: contextlib.ExitStack, usual: int) -> int:
 
 async def _play(stage: Stage, say: Say, once: bool) -> None:
     people = sample.people()
-    for file, person in people.items():
-        stage.book.put(file, person.vcard())
+    for key, person in people.items():
+        stage.crm.put_person(key, person)
     expected = {number for person in people.values() for number in changes.entries(person)}
     say(f"bridge starts in {stage.home}, with an empty database …")
     began = time.monotonic()
@@ -164,7 +158,7 @@ async def _play(stage: Stage, say: Say, once: bool) -> None:
             return
         say("")
         say(f"Every {_EVERY:.0f} s something changes in the CRM. Ctrl-C ends it all.")
-        coming = changes.endless(stage.book, people)
+        coming = changes.endless(stage.crm, people)
         while True:
             await asyncio.sleep(_EVERY)
             change, began = next(coming), time.monotonic()
@@ -181,7 +175,7 @@ async def _show(stage: Stage, caller: sample.Person, say: Say) -> None:
     header = f"X-Execution-Token: {stage.token}"
     curl = shlex.join(["curl", "-s", "-H", header, "-d", body, stage.lookup_url])
     told = f"""
-  CRM (CardDAV)    {stage.dav_url}   demo:{stage.password}
+  CRM              {stage.crm_url}   how to log in: see the configuration
   Manager          {stage.manager_url.removesuffix("api.aspx")}_state   what it holds
   Lookups          {stage.lookup_url}
   Admin            http://127.0.0.1:{stage.admin}/metrics   /health/ready

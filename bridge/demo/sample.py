@@ -63,7 +63,7 @@ Liz Wirth       | Service technique      | work 312               | cell 691 000
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One card of the sample address book; numbers as written, several in one field."""
+    """Somebody in the sample CRM; numbers as written, several in one field."""
 
     first: str
     last: str
@@ -93,13 +93,13 @@ class Person:
 
 
 def people() -> dict[str, Person]:
-    """Everybody by the name of the card's file, which never changes."""
+    """Everybody by a key that never changes."""
     rows = [[part.strip() for part in line.split("|")] for line in TEXT.strip("\n").splitlines()]
     found = {}
     for n, (name, company, *numbers) in enumerate(rows, 1):
         first, _, last = name.partition(" ")
         fields = dict(field.split(" ", 1) for field in numbers if field)
-        found[f"{n:03}.vcf"] = Person(first, last, company, fields.get("work", ""), fields.get("cell", ""))
+        found[f"{n:03}"] = Person(first, last, company, fields.get("work", ""), fields.get("cell", ""))
     return found
 
 
