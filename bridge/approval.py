@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bridge import extensions, store, sync
@@ -61,6 +61,11 @@ async def dismiss(db: Store, job: sync.Job) -> Mapping[str, int]:
         async with session.transaction():
             await extensions.dismiss(session, job.tenant, job.source)
             return await _stage_and_apply(session, job, "stage_all")
+
+
+async def let_go(session: Connection, job: sync.Job, ids: Sequence[str]) -> None:
+    """Take these contacts of a source away, in the transaction that is under way."""
+    await _stage_and_apply(session, job, "stage_these", list(ids))
 
 
 async def retired(db: Store, tenant: str) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from bridge import normalise, store
 from bridge.contact import Contact, Record, checksum, digest, dump, names_sum
+from bridge.forgotten import Forgotten
 from bridge.sources import Page, Versions
 from bridge.store import Connection
 
@@ -35,6 +36,7 @@ class Staging:
         internal_digits: int,
         rules: bytes,
         empty: bool,
+        forgotten: Forgotten,
     ) -> None:
         self._session = session
         self._key = (tenant, source)
@@ -42,6 +44,7 @@ class Staging:
         self._digits = internal_digits
         self._rules = rules
         self._empty = empty
+        self._forgotten = forgotten
         self._n = 0
         # A source asks what is known while the page before is being staged, and a connection does one thing at a time.
         self._turn = asyncio.Lock()
@@ -94,15 +97,22 @@ class Staging:
             return
         staged: list[tuple[object, ...]] = []
         numbers: list[tuple[object, ...]] = []
+        kept_out: list[tuple[object, ...]] = []
         for i, record in enumerate(records):
             if i in same:
                 continue
             held = normalise.normalise(record, self._key[1], self._region, self._digits)
+            if self._forgotten.keeps_out(held):
+                kept_out.append((self._n, record.id))
+                self._n += 1
+                continue
             staged.append(self._row(record, held, digests[i]))
             numbers.extend((self._n, one.key, one.kind, one.company) for one in held.numbers if one.key)
             self._n += 1
         await self._session.copy("staged", _STAGED, staged)
         await self._session.copy("staged_number", _NUMBER, numbers)
+        if kept_out:
+            await self._session.copy("gone", ("n", "id"), kept_out)
 
     def _row(self, record: Record, held: Contact, record_digest: bytes) -> tuple[object, ...]:
         body = dump(held)

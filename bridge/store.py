@@ -23,7 +23,7 @@ from bridge import errors
 _GENTLE = 15
 """The nice value of an embedded server's process that works for a run."""
 
-VERSION = 3
+VERSION = 5
 """The schema's version: the number of the last migration."""
 
 CHANNEL = "bridge_numbers"

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import orjson
 
-from bridge import entries, errors, extensions, log, losses, store, totals
+from bridge import entries, errors, extensions, forgotten, log, losses, store, totals
 from bridge.contact import User, load
 from bridge.extensions import Taker
 from bridge.keys import Guard
@@ -160,6 +160,7 @@ async def _read_and_commit(
         internal_digits=job.internal_digits,
         rules=job.rules,
         empty=not await session.value(SQL["holds"], job.tenant, job.source),
+        forgotten=await forgotten.load(session, job.tenant),
     )
     await staging.prepare()
     last, notes = await _read(source, since, staging, trust=not afresh, progress=progress)

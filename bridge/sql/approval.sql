@@ -56,5 +56,9 @@ where tenant = $1 and name = $2;
 -- name: stage_all
 insert into gone select row_number() over (), id from contact where tenant = $1 and source = $2;
 
+-- name: stage_these
+insert into gone
+select row_number() over (), id from contact where tenant = $1 and source = $2 and id = any($3::text[]);
+
 -- name: retired
 select name from source where tenant = $1 and rank = 32767 order by name;

@@ -1,0 +1,48 @@
+-- A person erased: found, and gone.
+
+-- name: contacts
+-- Whose own number, or whose address, this is.
+select c.source, c.id, c.body from contact c
+where c.tenant = $1
+  and (c.pk in (select n.contact from number n where n.tenant = $1 and n.number = any($2::text[]) and not n.company)
+       or ($3 <> '' and exists (select from json_array_elements_text(c.body -> 'emails') e where lower(e) = $3)))
+order by c.source, c.id;
+
+-- name: removed
+select r.source, r.id, r.body from removed r
+where r.tenant = $1
+  and (exists (select from json_to_recordset(r.body -> 'numbers') as j (key text, company boolean)
+               where j.key = any($2::text[]) and not j.company)
+       or ($3 <> '' and exists (select from json_array_elements_text(r.body -> 'emails') e where lower(e) = $3)))
+order by r.source, r.id;
+
+-- name: entries
+-- What the sinks hold, or may hold, of these contacts; and of these numbers, unless it is somebody else's by now.
+select e.sink, e.number from entry e
+left join contact c on c.tenant = $1 and c.pk = e.contact
+                    and (c.source, c.id) in (select * from unnest($3::text[], $4::text[]))
+where e.tenant = $1 and (e.acked is not null or e.sent is not null)
+  and (c.pk is not null or (e.number = any($2::text[]) and (e.contact is null or e.state <> 'clean')))
+order by e.sink, e.number;
+
+-- name: workflows
+select key, workflow from workflow_call
+where tenant = $1 and (regexp_replace(told -> 'call' ->> 'number', '\D', '', 'g') = any($2::text[])
+                       or (source, contact) in (select * from unnest($3::text[], $4::text[])));
+
+-- name: users
+select source, id from crm_user where tenant = $1 and $2 <> '' and lower(body ->> 'email') = $2;
+
+-- name: erase_copies
+with gone_removed as (
+    delete from removed where tenant = $1 and source = $2 and id = any($3::text[])
+), gone_held as (
+    delete from held where tenant = $1 and source = $2 and id = any($3::text[])
+)
+delete from unreadable where tenant = $1 and source = $2 and id = any($3::text[]);
+
+-- name: erase_workflows
+delete from workflow_call where tenant = $1 and key = any($2::text[]);
+
+-- name: erase_users
+delete from crm_user where tenant = $1 and lower(body ->> 'email') = $2;
