@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import orjson
@@ -46,7 +46,8 @@ class Row:
     tries: int = 0
 
 
-class Held(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Held:
     """How many users keep their extension although the CRM lacks them, and why; `new`: some did not wait before."""
 
     count: int = 0

@@ -34,6 +34,29 @@ async def test_a_first_run_reads_every_card_of_every_book() -> None:
         assert "/dav/alice/other/2.vcf" in mirror.records
 
 
+async def test_a_list_that_brings_its_cards_along_is_all_that_is_asked_for() -> None:
+    server = DavServer(filled(60))
+    server.faults.add("sync_with_data")
+    async with server.serve() as url:
+        mirror = await settled(server, url)
+        assert (mirror.complete, len(mirror.records)) == (True, 60)
+        async with opened(url) as source:
+            fresh = await Mirror().run(source)
+        assert fresh.records == mirror.records
+        assert [line for line in server.seen if line.startswith("REPORT")] == ["REPORT /dav/alice/book/"]
+
+
+@pytest.mark.parametrize("fault", ["sync_data_500", "sync_data_spoilt"])
+async def test_a_list_that_is_too_much_with_its_cards_is_asked_for_without(fault: Fault) -> None:
+    plain, server = DavServer(filled(60)), DavServer(filled(60))
+    server.faults.add(fault)
+    async with plain.serve() as url, opened(url) as source:
+        wanted = await Mirror().run(source)
+    async with server.serve() as url, opened(url) as source:
+        mirror = await Mirror().run(source)
+    assert (mirror.complete, mirror.records) == (True, wanted.records)
+
+
 async def test_check_names_the_books_and_counts_their_cards() -> None:
     server = DavServer(filled(60), filled(3, "/dav/alice/other/", "Other"))
     async with server.serve() as url, opened(url) as source:

@@ -156,6 +156,9 @@ class DavServer:
         token = (report.findtext("{DAV:}sync-token") or "").strip()
         if "no_sync_collection" in self.faults:
             return web.Response(status=415)
+        with_data = report.find(".//{urn:ietf:params:xml:ns:carddav}address-data") is not None
+        if with_data and "sync_data_500" in self.faults:
+            return web.Response(status=500)
         if not token and self.faults & {"google_depth1", "empty_token_400"}:
             return web.Response(status=400)
         if token and self.faults & {"invalid_token_412", "invalid_token_403"}:
@@ -168,7 +171,10 @@ class DavServer:
         if token and depth == "0" and "google_depth1" in self.faults:
             return self._multistatus([], token)
         more = "page_507" in self.faults and len(names) > self.most
-        rows = [self._changed_row(book, name) for name in names[: self.most if more else None]]
+        data = with_data and bool(self.faults & {"sync_with_data", "sync_data_spoilt"})
+        rows = [self._changed_row(book, name, data=data) for name in names[: self.most if more else None]]
+        if data and "sync_data_spoilt" in self.faults:
+            rows[-1] = rows[-1].replace("BEGIN:VCARD", "BEGIN:VCARD &")
         if not more:
             return self._multistatus(rows, book.token)
         rows.append(f"<d:response><d:href>{book.path}</d:href><d:status>HTTP/1.1 507 Full</d:status></d:response>")
@@ -248,8 +254,8 @@ class DavServer:
             props += f"<card:address-data>{escape(book.cards[name].decode())}</card:address-data>"
         return self._row(book.path + urllib.parse.quote(name, safe=""), props)
 
-    def _changed_row(self, book: Book, name: str) -> str:
-        return self._card_row(book, name) if name in book.cards else self._gone_row(book, name)
+    def _changed_row(self, book: Book, name: str, *, data: bool) -> str:
+        return self._card_row(book, name, data=data) if name in book.cards else self._gone_row(book, name)
 
     def _gone_row(self, book: Book, name: str) -> str:
         href = self._href(book.path + urllib.parse.quote(name, safe=""))

@@ -34,6 +34,9 @@ Fault = Literal[
     "status_429",
     "status_500",
     "status_503",
+    "sync_data_500",  # a list with the cards in it is too much
+    "sync_data_spoilt",  # one of the cards spoils that list
+    "sync_with_data",  # a list brings the cards along if asked to, as Radicale and sabre do
     "truncated_xml",  # every multistatus lacks its end
     "unechoed",  # a plain list leaves the book itself out
     "weak_etags",  # ETags change their dress from answer to answer

@@ -234,6 +234,7 @@ def _record(values: Mapping[str, Any], place: str) -> Record | Unreadable:
             RawNumber(text, kind) for key, kind in _KINDS.items() for text in _texts(values.get(key.lower()))
         ),
         country=country if len(country) == 2 and country.isascii() and country.isalpha() else "",
+        version=_text(values.get("checksum")),
     )
 
 

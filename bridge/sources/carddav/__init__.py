@@ -13,20 +13,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bridge import client
-from bridge.sources import Cursor, Known, Page, Source
-from bridge.sources.carddav import listing, runs
+from bridge.actions import Action, Made
+from bridge.sources import Cursor, Known, Page, WithActions
+from bridge.sources.carddav import listing, runs, writing
 
 if TYPE_CHECKING:
     from bridge import keys
 
 
-def open(name: str, keys: keys.CardDav) -> Source:
+def open(name: str, keys: keys.CardDav) -> WithActions:
     """The source of these keys; nothing is asked yet."""
     return CardDav(keys)
 
 
 class CardDav:
-    """Reads the address books of one login."""
+    """Reads the address books of one login, and puts lines into the notes of their cards."""
 
     def __init__(self, keys: keys.CardDav) -> None:
         anonymous = keys.auth != "bearer" and not keys.username
@@ -43,6 +44,7 @@ class CardDav:
             ca=keys.ca,
             verify=keys.verify,
         )
+        self._writer = writing.Writer(self._http, keys.url, keys.books)
 
     async def check(self) -> str:
         """The books that would be read, how many cards each lists, and how changes are found."""
@@ -68,9 +70,13 @@ class CardDav:
             except listing.Stale as stale:
                 refused = stale.refused
         books = runs.walk(self._http, self._url, self._names)
-        async with aclosing(runs.everything(self._http, books, known, refused)) as pages:
+        async with aclosing(runs.everything(self._http, books, known, refused, data=since is None)) as pages:
             async for page in pages:
                 yield self._marked(page)
+
+    async def act(self, action: Action) -> Made:
+        """A line in the note of the action's contact, whatever its kind: a card has no better place."""
+        return await self._writer.append(action)
 
     def _marked(self, page: Page) -> Page:
         """With the mark of our keys on its cursor, if it is the last one."""

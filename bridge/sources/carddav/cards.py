@@ -46,6 +46,13 @@ class Reader:
 
     async def read(self, members: Sequence[Member]) -> AsyncGenerator[Page]:
         """A page for each batch; cards that are gone are `removed`, groups too, for they are no contacts."""
+        brought = _Got()
+        for member in members:
+            if member.data:
+                self._vcard(member, member.data.encode(), member.etag, brought)
+        if brought != _Got():
+            yield Page(records=brought.records, removed=brought.removed, unreadable=brought.unreadable)
+        members = [member for member in members if not member.data]
         waiting = [members[start : start + BATCH] for start in range(0, len(members), BATCH)]
         tasks: set[asyncio.Task[_Got]] = set()
         try:

@@ -13,8 +13,9 @@ from bridge.sources.carddav import answers, hrefs, questions
 DEEPEST = 5
 """How many books within books are followed."""
 
-# A place that gives one of these is no place of ours, but the next one may be.
-_NO_DAV = frozenset((400, 403, 404, 405, 406, 409, 410, 415, 500, 501))
+# A place that gives one of these is no place of ours, but the next one may be. A 500 says so of a signpost only:
+# anywhere else books would be missing for no other reason than a bad moment, and their contacts with them.
+_NO_DAV = frozenset((400, 403, 404, 405, 406, 409, 410, 415, 501))
 # Nextcloud's: all users of the system, and everybody ever written to.
 _MADE_BY_SERVER = ("z-server-generated--", "z-app-generated--")
 
@@ -95,12 +96,12 @@ class _Search:
 
     async def inside(self, outer: Book) -> list[str]:
         """The addresses of the books directly within a book."""
-        url, rows = await self._look(outer.url, "1", questions.INSIDE)
+        url, rows = await self._look(outer.url, "1", questions.INSIDE, sure=True)
         return [inner.url for inner in (book(row, url) for row in rows if row.book) if inner.place != outer.place]
 
     async def at(self, address: str, depth: int) -> list[Book]:
         """The book at an address, if it is one."""
-        url, rows = await self._look(address, "0", questions.PLACE)
+        url, rows = await self._look(address, "0", questions.PLACE, sure=True)
         return [book(row, url, depth) for row in rows[:1] if row.book]
 
     async def _from(self, start: str) -> list[Book]:
@@ -134,29 +135,35 @@ class _Search:
         for href in homes:
             url = hrefs.resolve(href, within)
             self._http.trust(urllib.parse.urlsplit(url).hostname or "")
-            found |= {each.url: each for each in await self._below(url)}
+            found |= {each.url: each for each in await self._below(url, sure=True)}
         return list(found.values())
 
-    async def _below(self, home: str) -> list[Book]:
+    async def _below(self, home: str, *, sure: bool = False) -> list[Book]:
         """The books that a home lists, the home too if it is one; or the home alone, if it holds bare cards."""
-        url, rows = await self._look(home, "1", questions.BOOKS)
+        url, rows = await self._look(home, "1", questions.BOOKS, sure=sure)
         found = [book(row, url) for row in rows if row.book]
         if not found and any(_bare_card(row) for row in rows):
             return [book(row, url) for row in rows if hrefs.place(hrefs.path(row.href, url)) == hrefs.place(url)]
         return [each for each in found if not each.place.rpartition("/")[2].startswith(_MADE_BY_SERVER)]
 
-    async def _look(self, url: str, depth: str, body: bytes) -> tuple[str, list[answers.Row]]:
-        """What a place says of itself, and its final address; no rows where it does not speak WebDAV."""
+    async def _look(self, url: str, depth: str, body: bytes, *, sure: bool = False) -> tuple[str, list[answers.Row]]:
+        """What a place says of itself, and its final address; no rows where it does not speak WebDAV.
+
+        `sure`: it is known to speak it, so that anything else is a fault of the moment, and is raised.
+        """
         headers = {"Depth": depth, "Content-Type": "application/xml; charset=utf-8"}
-        async with self._http.spool("PROPFIND", url, body=body, headers=headers, accept=_NO_DAV) as spool:
+        accept = _NO_DAV | {500} if url.endswith("/.well-known/carddav") else _NO_DAV
+        async with self._http.spool("PROPFIND", url, body=body, headers=headers, accept=accept) as spool:
             place = urllib.parse.urlsplit(spool.url).path or "/"
-            if spool.status in _NO_DAV:
+            if spool.status in accept:
                 self._tried.append(f"{place} ({spool.status})")
                 return spool.url, []
             document = answers.Multistatus(urllib.parse.urlsplit(url).hostname or "")
             try:
                 rows = [row async for row in answers.rows(spool, document)]
             except answers.Foreign:
+                if sure:
+                    raise
                 self._tried.append(f"{place} (no WebDAV)")
                 return spool.url, []
         self._tried.append(place)

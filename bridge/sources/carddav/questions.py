@@ -31,14 +31,17 @@ INSIDE = _propfind("d:resourcetype")
 """Which books are in this book; the cards that come along cost least so."""
 
 
-def sync(token: str) -> bytes:
-    """What changed since `token`, or what is there where it is empty.
+_DATA = "<card:address-data/>"
+
+
+def sync(token: str, *, data: bool = False) -> bytes:
+    """What changed since `token`, or what is there where it is empty; `data`: and the cards themselves.
 
     Never with a limit: two of four servers seen cut the list short and still hand out their newest token.
     """
     return (
         f"{_HEAD}<d:sync-collection {_SPACES}><d:sync-token>{escape(token)}</d:sync-token>"
-        "<d:sync-level>1</d:sync-level><d:prop><d:getetag/><d:resourcetype/></d:prop>"
+        f"<d:sync-level>1</d:sync-level><d:prop><d:getetag/><d:resourcetype/>{_DATA if data else ''}</d:prop>"
         "</d:sync-collection>"
     ).encode()
 
@@ -47,6 +50,6 @@ def multiget(hrefs: Iterable[str]) -> bytes:
     """These cards, each by the path that the server gave it."""
     wanted = "".join(f"<d:href>{escape(href)}</d:href>" for href in hrefs)
     return (
-        f"{_HEAD}<card:addressbook-multiget {_SPACES}><d:prop><d:getetag/><card:address-data/></d:prop>"
+        f"{_HEAD}<card:addressbook-multiget {_SPACES}><d:prop><d:getetag/>{_DATA}</d:prop>"
         f"{wanted}</card:addressbook-multiget>"
     ).encode()

@@ -15,6 +15,8 @@ from bridge.sources.carddav import cards, discovery, listing
 
 CHUNK = 1000
 """Listed cards that are looked up, and then read, at a time."""
+LARGE = 4 << 20
+"""Characters of cards that came along with their list, after which no more are gathered."""
 
 Walk = AsyncGenerator[tuple[discovery.Book, listing.Listing]]
 
@@ -35,13 +37,15 @@ async def walk(http: client.Client, url: str, names: Sequence[str]) -> Walk:
             books += await reading.inside()
 
 
-async def everything(http: client.Client, books: Walk, known: Known, refused: str) -> AsyncGenerator[Page]:
-    """Every card of every book; the one at `refused` lately took no token."""
+async def everything(
+    http: client.Client, books: Walk, known: Known, refused: str, *, data: bool = False
+) -> AsyncGenerator[Page]:
+    """Every card of every book; the one at `refused` lately took no token; `data`: most will have to be read."""
     states: dict[str, Any] = {}
     async with aclosing(books):
         async for book, reading in books:
             reader = cards.Reader(http, book)
-            async with aclosing(_chunks(reading.members(refused=book.url == refused))) as chunks:
+            async with aclosing(_chunks(reading.members(refused=book.url == refused, data=data))) as chunks:
                 async for chunk in chunks:
                     async with aclosing(_listed(reader, chunk, known)) as pages:
                         async for page in pages:
@@ -100,14 +104,16 @@ async def _changed(
 
 
 async def _chunks(members: AsyncGenerator[listing.Member]) -> AsyncGenerator[Sequence[listing.Member]]:
-    """The members, `CHUNK` at a time, each once in its chunk."""
+    """The members, `CHUNK` at a time or fewer where they are large, each once in its chunk."""
     chunk: dict[str, listing.Member] = {}
+    size = 0
     async with aclosing(members):
         async for member in members:
             chunk[member.id] = member
-            if len(chunk) == CHUNK:
+            size += len(member.data)
+            if len(chunk) == CHUNK or size > LARGE:
                 yield list(chunk.values())
-                chunk = {}
+                chunk, size = {}, 0
     if chunk:
         yield list(chunk.values())
 
