@@ -23,7 +23,8 @@ _NUMBER = ("n", "number", "kind", "company")
 class Staging:
     """The staged pages of one run of (tenant, source); `empty`: it holds nothing yet.
 
-    `read` counts what the source listed so far, `odd_numbers` the numbers that are none.
+    `read` counts what the source listed so far, `odd_numbers` the numbers that are none, `spared` are beginnings of
+    ids that stay though they are not listed.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Staging:
         self._turn = asyncio.Lock()
         self.read = 0
         self.odd_numbers = 0
+        self.spared: list[str] = []
 
     async def prepare(self) -> None:
         """Make the staging tables, or empty them."""
@@ -71,6 +73,7 @@ class Staging:
             await self._add(page)
 
     async def _add(self, page: Page) -> None:
+        self.spared += page.spared
         if page.records:
             await self._records(page.records)
         if page.kept:

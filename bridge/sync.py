@@ -166,7 +166,7 @@ async def _read_and_commit(
     last, notes = await _read(source, since, staging, trust=not afresh, progress=progress)
     users = await cast("WithUsers", source).users() if job.users else ()
     report = Report(job.source, read=staging.read, full=last.complete, notes=tuple(notes))
-    return await _commit(session, job, report, last, users, staging.odd_numbers, dry=dry)
+    return await _commit(session, job, report, last, users, staging, dry=dry)
 
 
 async def _nothing_known(_listed: Versions) -> set[str]:
@@ -205,7 +205,7 @@ async def _read(
 
 
 async def _commit(
-    session: Connection, job: Job, report: Report, last: Page, users: Sequence[User], odd_numbers: int, *, dry: bool
+    session: Connection, job: Job, report: Report, last: Page, users: Sequence[User], staging: Staging, *, dry: bool
 ) -> tuple[Report, int]:
     """Everything of the run in one transaction; the report, and the losses that it let through."""
     key = (job.tenant, job.source)
@@ -215,7 +215,7 @@ async def _commit(
         await session.execute(SQL["diff_gone"], *key)
         if last.complete:
             await session.execute(SQL["whole"])
-            await session.execute(SQL["diff_absent"], *key)
+            await session.execute(SQL["diff_absent"], *key, staging.spared)
             await session.execute(SQL["by_key"])
         await session.execute(SQL["analyze_change"])
         before = await session.value(SQL["holds"], *key)
@@ -244,8 +244,8 @@ async def _commit(
         if changes > _MANY:
             await session.execute(SQL["analyze_all"])
         notes = [*report.notes, *([f"held: {report.why_held}"] if report.why_held else [])]
-        if odd_numbers:
-            notes.append(f"{odd_numbers} numbers are kept as written and not pushed: they are no phone numbers")
+        if staging.odd_numbers:
+            notes.append(f"{staging.odd_numbers} numbers are kept as written and not pushed: they are no phone numbers")
         await session.execute(SQL["done"], *key, cursor, job.rules, after, last.complete, changes > 0, notes)
         refused = await session.value(SQL["unreadable"], *key)
     return replace(_counted(report, tally, after), refused=refused, notes=tuple(notes)), lost

@@ -56,6 +56,7 @@ class Mirror:
         """One run, by the cursor of the last one or full."""
         after = Mirror(dict(self.records), dict(self.versions))
         named: set[str] = set()
+        spared: tuple[str, ...] = ()
         async for page in source.read(None if full else self.cursor, self.known):
             assert after.cursor is None, "a page after the last one"
             for identity in page.removed:
@@ -67,10 +68,15 @@ class Mirror:
                 after.unreadable[bad.id], after.versions[bad.id] = bad, bad.version or self.versions.get(bad.id, "")
             named |= {record.id for record in page.records} | {bad.id for bad in page.unreadable} | set(page.kept)
             after.read += len(page.records)
+            spared += tuple(page.spared)
             after.cursor, after.complete = page.cursor, page.complete
         assert after.cursor is not None
         if after.complete:
-            after.records = {identity: record for identity, record in after.records.items() if identity in named}
+            after.records = {
+                identity: record
+                for identity, record in after.records.items()
+                if identity in named or identity.startswith(spared)
+            }
         self.__dict__.update(after.__dict__)
         return self
 

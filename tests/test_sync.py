@@ -82,6 +82,15 @@ async def test_delta_run_removes_only_what_it_is_told(db: Store) -> None:
     assert await contacts(db) == {"2": "Bob Ray"}
 
 
+async def test_what_a_complete_run_could_not_list_is_spared_by_the_beginning_of_its_ids(db: Store) -> None:
+    source = Listed(ANN, BOB, record("z:1", "Shared One"), record("z:2", "Shared Two"), record("zz", "Own"))
+    await sync.run(db, JOB, source)
+    source.pages = [Page(records=[ANN], spared=["z:"]), Page(cursor={}, complete=True)]
+    report = await sync.run(db, JOB, source)
+    assert counts(report) == {"read": 1, "removed": 2, "unchanged": 3}
+    assert await contacts(db) == {"1": "Ann Lee", "z:1": "Shared One", "z:2": "Shared Two"}
+
+
 async def test_a_row_that_comes_twice_is_neither_lost_nor_doubled(db: Store) -> None:
     source = Listed()
     newer = revised(ANN, display_name="Ann New")

@@ -45,6 +45,7 @@ class Page:
     `removed`: ids that the source says are gone. `kept`: ids listed and not read again (see `Known`).
     The last page, and no other, carries `cursor`; no cursor, no commit. `complete` on the last page: the run
     listed everything, so what no page of it named (records, kept, unreadable) is gone.
+    `spared`: beginnings of ids which a complete run could not list, so that what is held under them stays.
     `notes` are sentences for the admin about this run (a broken share, a field left out).
     """
 
@@ -52,6 +53,7 @@ class Page:
     removed: Sequence[str] = ()
     kept: Sequence[str] = ()
     unreadable: Sequence[Unreadable] = ()
+    spared: Sequence[str] = ()
     notes: Sequence[str] = ()
     cursor: Cursor | None = None
     complete: bool = False

@@ -37,14 +37,15 @@ analyze change (n, id, pk, fate);
 analyze contact (tenant, source, id, pk), number (tenant, number, contact), entry (tenant, sink, number, state);
 
 -- name: diff_absent
--- What a complete run did not see.
+-- What a complete run did not see, but for ids with one of these beginnings.
 insert into change (id, pk, fate, loss)
 select c.id, c.pk, 'remove', 'removed'
 from contact c
 where c.tenant = $1 and c.source = $2
   and not exists (select from seen s where s.id = c.id)
   and not exists (select from bad b where b.id = c.id)
-  and not exists (select from change x where x.id = c.id);
+  and not exists (select from change x where x.id = c.id)
+  and not exists (select from unnest($3::text[]) as s (beginning) where starts_with(c.id, s.beginning));
 
 -- name: tally
 select count(*) filter (where fate = 'add') as added,
