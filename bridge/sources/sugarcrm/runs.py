@@ -3,7 +3,7 @@
 The cursor is {"said", "sure": seconds since 1970, "fields": {module: names}, "shows": whether deleted rows can be
 asked for, "notes"}. `said` is the server's clock as the run began. `sure` is a time that the clock which stamps the
 rows had certainly reached by then, if it does not agree with the one that the server shows: the newest stamp that was
-met, plus what went by since. The next run begins there, less the overlap.
+met, plus what went by since, and never more than an hour behind. The next run begins there, less the overlap.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from bridge.sources.sugarcrm import api, fields, listing, people
 
 _ASKED_FOR = 500
 """Ids named in one question: they stand in its body, and in one condition of the database."""
+_BEHIND = 3600.0
+"""Seconds by which the two clocks may disagree: where nothing changed for a day, that is no sign of a clock."""
 _DELETED: tuple[Mapping[str, Any], ...] = ({"deleted": {"$equals": 1}},)
 
 
@@ -206,12 +208,12 @@ class Run:
 
     def _cursor(self, since: Cursor | None = None, *, shows: bool, notes: Iterable[str]) -> Cursor:
         said = self._said if self._said is not None else self._http.said
-        sure = self._newest
+        sure = max(self._newest, said - _BEHIND)
         if since is not None:
             sure = max(sure, since["sure"] + max(0.0, said - since["said"]))
         return {
             "said": said,
-            "sure": min(said, sure) if sure > float("-inf") else said,
+            "sure": min(said, sure),
             "fields": {module: list(names) for module, names in self._fields.items()},
             "shows": shows,
             "notes": list(notes),
