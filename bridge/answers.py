@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _OVERHEAD = 500
 """Bytes that an answer takes here beside its own."""
@@ -20,12 +20,12 @@ Number = tuple[str, str]
 """A tenant and a number of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """What an answer depends on, and the count of changes before it was asked for."""
 
-    numbers: tuple[Number, ...]
-    count: int
+    tenant: str
+    numbers: tuple[str, ...]
+    after: int
 
 
 class Answers:
@@ -54,7 +54,7 @@ class Answers:
 
     def asking(self, tenant: str, numbers: Iterable[str]) -> Asked:
         """To be called before the question is: what its answer depends on."""
-        return Asked(((tenant, _ALL), *((tenant, number) for number in numbers)), self._count)
+        return Asked(tenant, tuple(numbers), self._count)
 
     def keep(self, key: Hashable, asked: Asked, body: bytes) -> None:
         """Keep an answer, if nothing that it depends on has changed since it was asked for."""
@@ -88,10 +88,12 @@ class Answers:
         self._bytes = 0
 
     def _right(self, asked: Asked) -> bool:
-        changed, count = self._changed, asked.count
-        if count < self._forgotten:
+        tenant, numbers, after = asked
+        if after == self._count:
+            return True  # nothing has changed at all
+        if after < self._forgotten or self._changed.get((tenant, _ALL), 0) > after:
             return False
-        return not changed or all(changed.get(number, 0) <= count for number in asked.numbers)
+        return all(self._changed.get((tenant, number), 0) <= after for number in numbers)
 
     def _drop(self, key: Hashable) -> None:
         _, body = self._kept.pop(key)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import msgspec
 import orjson
 
-from bridge import contact, errors, log, numbers, questions, store
-from bridge.answers import Answers
+from bridge import errors, log, numbers, questions, store
+from bridge.answers import Answers, Asked
 from bridge.config import Tenant
-from bridge.contact import Contact
 from bridge.numbers import plans
 from bridge.questions import DEADLINE, Found, Question, Questions
 from bridge.store import Store
@@ -54,7 +55,7 @@ def directory(tenant: Tenant) -> Directory:
         internal_digits=tenant.internal_digits,
         limit=connector.limit if connector else _LIMIT,
         suffix=connector.suffix if connector else 0,
-        shown={name: (source.label, source.logo) for name, source in tenant.sources.items()},
+        shown={name: (source.label, _http(source.logo)) for name, source in tenant.sources.items()},
         workflows=tuple(connector.workflow) if connector else (),
     )
 
@@ -70,6 +71,15 @@ async def prepare(db: Store, suffix: int) -> None:
         async with store.locked(db, "suffix") as session:
             assert session is not None
             await session.execute(SQL["suffix_index"].format(digits=int(suffix)))
+
+
+class Begun(NamedTuple):
+    """A lookup under way; `finish` has its answer when `done` is."""
+
+    place: Directory
+    asked: str
+    depends: Asked
+    done: asyncio.Future[list[Found]]
 
 
 class Lookups:
@@ -122,6 +132,22 @@ class Lookups:
             found = await _by_suffix(self._db, place.tenant, keys, tail)
         body = render(place, found)
         self._answers.keep((place, asked), depends, body)
+        return body
+
+    def begin(self, place: Directory, asked: str) -> Begun | bytes | None:
+        """The same without waiting: the answer, or what will have it; None where that takes more than one question."""
+        keys = readings(place, asked)
+        if not keys:
+            return NOBODY
+        if place.suffix:
+            return None
+        depends = self._answers.asking(place.tenant, keys)
+        return Begun(place, asked, depends, self._questions.put(Question(place.tenant, keys, place.limit)))
+
+    def finish(self, begun: Begun) -> bytes:
+        """The answer to a lookup whose question is done."""
+        body = render(begun.place, begun.done.result())
+        self._answers.keep((begun.place, begun.asked), begun.depends, body)
         return body
 
     def forget(self) -> None:
@@ -178,11 +204,32 @@ async def answer_once(db: Store, place: Directory, asked: str) -> bytes:
 
 def render(place: Directory, found: Sequence[Found]) -> bytes:
     """The page's list: every field in every result, unknown texts "" and objects {}."""
-    return orjson.dumps([_result(place, one.source, contact.load(one.body)) for one in found]) if found else NOBODY
+    return orjson.dumps([_result(place, source, _SHOWN.decode(body)) for source, body in found]) if found else NOBODY
 
 
-def _result(place: Directory, source: str, held: Contact) -> Mapping[str, object]:
-    label, logo = place.shown.get(source, (source, ""))
+class _Shown(msgspec.Struct):
+    """What a lookup shows of a contact as `contact.dump` made it: reading all of it would take four times as long."""
+
+    id: str
+    first_name: str = ""
+    last_name: str = ""
+    display_name: str = ""
+    company: str = ""
+    contact_url: str = ""
+    company_url: str = ""
+    custom: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """As `Contact.name`."""
+        return self.display_name or f"{self.first_name} {self.last_name}".strip() or self.company
+
+
+_SHOWN = msgspec.json.Decoder(_Shown)
+
+
+def _result(place: Directory, source: str, held: _Shown) -> Mapping[str, object]:
+    label, logo = place.shown.get(source) or (source, "")
     custom: dict[str, str] = {}
     for title, text in held.custom:
         custom[title] = f"{custom[title]}, {text}" if title in custom else text
@@ -193,7 +240,7 @@ def _result(place: Directory, source: str, held: Contact) -> Mapping[str, object
         "companyUri": _http(held.company_url),
         "id": f"{source}:{held.id}",
         "crmName": label,
-        "crmLogo": _http(logo),
+        "crmLogo": logo,
         "customData": custom,
         "customFields": custom,
         "crmActions": place.workflows,
@@ -225,7 +272,7 @@ async def _by_suffix(db: Store, tenant: str, keys: Sequence[str], tail: str) -> 
         raise errors.Unavailable(f"the database does not answer within {DEADLINE:.0f} s", after=1.0) from None
     if len(rows) != 1 or not _may_match(keys, rows[0]["number"]):
         return []
-    return [Found(rows[0]["source"], rows[0]["id"], rows[0]["body"])]
+    return [(rows[0]["source"], rows[0]["body"])]
 
 
 def _may_match(keys: Sequence[str], stored: str) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from bridge import errors, log, store
@@ -30,8 +29,7 @@ _GATHER = 0.001
 _LOG = log.get()
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """Numbers of one tenant, the best reading first."""
 
     tenant: str
@@ -39,12 +37,8 @@ class Question:
     limit: int
 
 
-class Found(NamedTuple):
-    """One contact, `body` as `contact.dump` made it."""
-
-    source: str
-    id: str
-    body: str
+Found = tuple[str, str]
+"""The source of one contact, and the contact as `contact.dump` made it."""
 
 
 T = TypeVar("T")
@@ -86,12 +80,16 @@ class Questions:
 
     async def ask(self, question: Question) -> list[Found]:
         """The contacts, [] for none; Unavailable at once where the database is away."""
+        return await self.put(question)
+
+    def put(self, question: Question) -> asyncio.Future[list[Found]]:
+        """What `ask` waits for."""
         if not self._up:
             raise errors.Unavailable(self.reason, after=1.0)
         future: asyncio.Future[list[Found]] = asyncio.get_running_loop().create_future()
         self._waiting.append((question, future))
         self._call()
-        return await future
+        return future
 
     def tables_changed(self) -> None:
         """Have the next questions planned anew, a second after the last time at the earliest."""
@@ -218,7 +216,11 @@ class Questions:
 async def _prepared(connection: Connection) -> Prepared:
     for setting in ("plan_once", "by_index", "no_bitmaps"):
         await connection.execute(SQL[setting])
-    return await connection.prepare(SQL["find"])
+    find = await connection.prepare(SQL["find"])
+    # Asked once for nothing: until then the driver leaves the transaction open in which it was prepared, and its locks
+    # would stop a migration.
+    await find.fetch(*arguments([]), within=DEADLINE)
+    return find
 
 
 async def _within_deadline(work: Coroutine[Any, Any, T]) -> T:
@@ -245,25 +247,31 @@ async def _ask(find: Prepared, batch: Sequence[Waiting]) -> None:
             future.set_result(contacts)
 
 
-def arguments(asked: Sequence[Question]) -> tuple[list[str], list[str], list[int]]:
-    """What the query `find` takes: every number of every question, in order."""
-    tenants, numbers, most = [], [], []
-    for question in asked:
-        for number in question.numbers:
-            tenants.append(question.tenant)
-            numbers.append(number)
-            most.append(question.limit)
+def arguments(asked: Sequence[Question]) -> tuple[list[str], list[str], int]:
+    """What the query `find` takes: every number of every question, in order, and the most that one of them takes."""
+    tenants: list[str] = []
+    numbers: list[str] = []
+    most = 0
+    for tenant, keys, limit in asked:
+        tenants += [tenant] * len(keys)
+        numbers += keys
+        most = max(most, limit)
     return tenants, numbers, most
 
 
 def sort_out(rows: Sequence[Any], asked: Sequence[Question]) -> list[list[Found]]:
     """For each question the contacts of its first number that has any."""
     by_number: dict[int, list[Found]] = {}
-    for n, source, id, body in rows:
-        by_number.setdefault(n, []).append(Found(source, id, body))
-    found, first = [], 1
-    for question in asked:
-        places = range(first, first + len(question.numbers))
-        first = places.stop
-        found.append(next((by_number[place] for place in places if place in by_number), []))
+    for n, source, body in rows:
+        if n in by_number:
+            by_number[n].append((source, body))
+        else:
+            by_number[n] = [(source, body)]
+    found, place = [], 0
+    for _, numbers, limit in asked:
+        mine: list[Found] = []
+        for _ in numbers:
+            place += 1
+            mine = mine or by_number.get(place, mine)
+        found.append(mine[:limit])
     return found

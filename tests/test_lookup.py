@@ -14,9 +14,9 @@ from listed import record
 from msgspec.structs import replace as revised
 from served import configured, hold, ranked
 
-from bridge import embedded, errors, explain, lookup, questions, store
+from bridge import contact, embedded, errors, explain, lookup, questions, store
 from bridge.answers import Answers
-from bridge.contact import RawNumber
+from bridge.contact import Contact, Number, RawNumber
 from bridge.lookup import Directory, Lookups
 from bridge.store import Store
 
@@ -151,6 +151,16 @@ async def test_many_questions_at_once_are_each_answered(db: Store, place: Direct
     await lookups.close()
 
 
+async def test_questions_asked_together_each_take_as_many_as_their_own_limit(db: Store, place: Directory) -> None:
+    await hold(db, "crm", *(record(str(i), f"Person {i}", "+352 621 111 111") for i in range(9)))
+    lookups = Lookups(db)
+    await lookups.start()
+    places = [replace(place, limit=limit) for limit in (1, 7, 3)]
+    got = await asyncio.gather(*(lookups.answer(one, "352621111111") for one in places))
+    assert [len(named(one)) for one in got] == [1, 7, 3]
+    await lookups.close()
+
+
 async def test_answer_is_remembered_until_its_number_changes(db: Store, place: Directory) -> None:
     ann, bob = record("1", "Ann", "+352 621 111 111"), record("2", "Bob", "+352 621 222 222")
     await hold(db, "crm", ann, bob)
@@ -279,6 +289,13 @@ async def test_database_gone_is_said_at_once_and_comes_back(tmp_path: Path, plac
     await server.close()
 
 
+async def test_idle_connections_hold_no_locks(db: Store) -> None:
+    lookups = Lookups(db)
+    await lookups.start()
+    assert await db.value("select count(*) from pg_locks where relation = 'contact'::regclass") == 0
+    await lookups.close()
+
+
 async def test_database_that_hangs_is_given_up(db: Store, place: Directory) -> None:
     await hold(db, "crm", ALEXA)
     lookups = Lookups(db)
@@ -380,13 +397,29 @@ async def plan(db: Store, sql: str, *args: Any) -> str:
 
 async def test_lookup_reads_indexes_alone(db: Store) -> None:
     await hold(db, "crm", *(record(str(i), "", f"+352 621 {100000 + i}") for i in range(1_000)))
-    text = await plan(db, questions.SQL["find"], ["default"], ["+1"], [5])
+    text = await plan(db, questions.SQL["find"], ["default"], ["+1"], 5)
     assert [line.strip() for line in text.splitlines() if "Index Cond" in line] == [
         "Index Cond: ((tenant = q.tenant) AND (number = q.number))",
         "Index Cond: ((tenant = m.tenant) AND (pk = m.contact))",
         "Index Cond: ((tenant = m.tenant) AND (name = c.source))",
     ]
     assert "Filter" not in text
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"display_name": "Ann Lee", "first_name": "Ann", "last_name": "Other", "company": "Co"},
+        {"first_name": "Ann", "last_name": "Lee", "company": "Co"},
+        {"last_name": "Lee"},
+        {"company": "Co"},
+        {},
+    ],
+)
+def test_name_is_the_contacts(place: Directory, named: dict[str, str]) -> None:
+    held = Contact(source="crm", id="1", emails=("a@example.com",), numbers=(Number("+1", "work", "1"),), **named)
+    [shown] = orjson.loads(lookup.render(place, [("crm", contact.dump(held).decode())]))
+    assert (shown["name"], shown["company"]) == (held.name, held.company)
 
 
 async def test_last_digits_are_found_by_their_index(db: Store) -> None:

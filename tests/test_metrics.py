@@ -1,4 +1,6 @@
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 from bridge import metrics
 
@@ -47,6 +49,32 @@ def test_what_the_database_says_is_on_the_page_by_tenant():
     assert value(page, "bridge_refused", **pbx) == 2
     assert value(page, "bridge_sink_stopped", **pbx) == 0
     assert value(page, "bridge_sink_stopped", tenant="acme", sink="pbx") == 1
+
+
+def test_page_is_as_the_library_would_write_it():
+    registry = CollectorRegistry()
+    ProcessCollector(namespace="bridge", registry=registry)
+    odd = metrics.SinkCounts('a"b\\', "x\ny", waiting=1)
+    for families in (
+        metrics._of_sources(SNAPSHOT.sources),
+        metrics._of_sinks((*SNAPSHOT.sinks, odd)),
+        metrics._own.collect(),
+        registry.collect(),
+    ):
+        families = list(families)
+        want = CollectorRegistry()
+        want.register(Listed(families))
+        assert samples("".join(metrics._lines(families)).encode()) == samples(generate_latest(want))
+        got = [line for line in "".join(metrics._lines(families)).splitlines() if line.startswith("#")]
+        assert got == [line for line in generate_latest(want).decode().splitlines() if line.startswith("#")]
+
+
+class Listed(Collector):
+    def __init__(self, families):
+        self.families = families
+
+    def collect(self):
+        return self.families
 
 
 def test_without_a_database_the_page_says_so_and_counts_what_it_can():

@@ -389,6 +389,16 @@ def test_every_spelling_is_found_as_the_number_first(valid: tuple[str, str], reg
 
 
 @settings(deadline=None)
+@given(
+    st.one_of(st.text("0123456789", min_size=1, max_size=34), st.sampled_from([key[1:] for _, key in VALID])),
+    st.sampled_from(REGIONS),
+    st.integers(0, 8),
+)
+def test_bare_digits_are_read_as_the_same_digits_with_separators(digits: str, region: str, internal: int) -> None:
+    assert numbers.readings(digits, region, internal) == numbers.readings(digits + " ", region, internal)
+
+
+@settings(deadline=None)
 @given(DIALLED, st.sampled_from(REGIONS))
 def test_what_is_stored_is_found_as_it_was_written(text: str, region: str) -> None:
     stored = numbers.read(text, region)

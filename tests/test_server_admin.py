@@ -13,7 +13,7 @@ import pytest
 from listed import record
 from served import configured, hold
 
-from bridge import embedded, store
+from bridge import counts, embedded, store
 from bridge.config import Config
 from bridge.server import Front, Surfaces
 from bridge.server.admin import Admin
@@ -97,6 +97,21 @@ async def test_metrics_count_what_the_database_holds(db: Store, tmp_path: Path) 
         [oldest] = [line for line in page if line.startswith("bridge_queue_oldest_seconds{")]
         assert 60 <= float(oldest.split()[-1]) < 70
         assert any(line.startswith("bridge_source_last_good_run_timestamp_seconds{source=") for line in page)
+
+
+async def test_queue_is_counted_without_reading_what_is_clean(db: Store) -> None:
+    await db.execute("insert into sink (tenant, name) values ('default', 'pbx')")
+    await db.execute(
+        "insert into entry (tenant, sink, number, state, since, due_at)"
+        " select 'default', 'pbx', n::text, case when n < 10 then 'due' else 'clean' end, now(), now()"
+        " from generate_series(1, 5000) n"
+    )
+    await db.execute("analyze entry")
+    plan = "\n".join(row[0] for row in await db.fetch("explain " + counts.SQL["sinks"]))
+    assert "entry_due" in plan
+    assert "entry_refused" in plan
+    assert "entry_pkey" not in plan
+    assert "Seq Scan on entry" not in plan
 
 
 async def test_password_is_asked_for_everything_but_health(db: Store, tmp_path: Path) -> None:

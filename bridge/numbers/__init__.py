@@ -18,6 +18,7 @@ RULES: str = f"1/{plans.VERSION}"
 Style = Literal["digits", "e164", "zeros", "national"]
 
 _INTERNATIONAL = re.compile(r"\+[1-9](?:[ .-]?[0-9]){6,14}")
+_DIGITS = re.compile(rf"[1-9][0-9]{{0,{written.LONGEST - 1}}}")
 _LONGEST_FIELD = 250
 _MEMO = 8192
 _STUB = re.compile(r"(?:\+|00(?=[1-9]))\d{0,6}")
@@ -35,14 +36,14 @@ def read(text: str, region: str, internal_digits: int = 5) -> tuple[str, ...]:
 
 def readings(asked: str, region: str, internal_digits: int = 5) -> tuple[str, ...]:
     """Keys that a number as dialled may mean, best first; () for what is no number."""
-    return tuple(dict.fromkeys(key for key, _ in _ways(asked, region, internal_digits)))
+    return tuple(dict(_ways(asked, region, internal_digits)))
 
 
 def explain(asked: str, region: str, internal_digits: int = 5) -> list[tuple[str, str]]:
     """The readings, each with a sentence on why it is one."""
     why: dict[str, str] = {}
     for key, reason in _ways(asked, region, internal_digits):
-        why.setdefault(key, reason)
+        why.setdefault(key, reason.replace("{place}", region.upper()))
     return list(why.items())
 
 
@@ -83,6 +84,8 @@ def _apart(text: str, region: str, internal_digits: int) -> list[str]:
 
 
 def _ways(asked: str, region: str, internal_digits: int) -> list[ways.Way]:
+    if _DIGITS.fullmatch(asked):
+        return ways.asked(asked, region, internal_digits)  # as the CONNECTOR sends nearly all of them
     if len(asked) > _LONGEST_FIELD:
         return []
     plain = written.plain(asked)

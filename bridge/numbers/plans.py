@@ -38,7 +38,8 @@ class Plan:
 
     `trunk` is what stands in front of a national number ("0" in most of Europe, "" in Luxembourg). `typical` is the
     length of its common numbers: longer ones without a plus begin with a country code. `prefix` is the library's
-    pattern for what is dropped in front of a national number, `literal` the same where it is mere digits.
+    pattern for what is dropped in front of a national number, `literal` the same where it is mere digits. `sizes`: the
+    lengths of which a number of any area may be.
     """
 
     code: str
@@ -50,13 +51,15 @@ class Plan:
     general: re.Pattern[str]
     lengths: frozenset[int]
     areas: tuple[_Area, ...]
+    sizes: frozenset[int]
 
     def valid(self, significant: str) -> bool:
         """Whether a national significant number is valid in any region of this calling code."""
         length = len(significant)
+        if length not in self.sizes:
+            return False
         if len(self.areas) == 1:
-            pattern = self.areas[0].patterns.get(length)
-            return pattern is not None and pattern.fullmatch(significant) is not None
+            return self.areas[0].patterns[length].fullmatch(significant) is not None
         for area in self.areas:
             pattern = area.patterns.get(length)
             if area.leading is not None:
@@ -97,13 +100,17 @@ def split(digits: str) -> tuple[str, str]:
 
 def international(digits: str) -> str:
     """E.164 of the digits behind a plus, or "" where they are no valid number."""
-    code, rest = split(digits)
+    return behind(*split(digits))
+
+
+def behind(code: str, rest: str) -> str:
+    """E.164 of a calling code and the digits behind it, or "" where they are no valid number."""
     if not code:
         return ""
     main = _main(code)
     significant = main.significant(rest)
     if significant is None:
-        return library("+" + digits)
+        return library(f"+{code}{rest}")
     return f"+{code}{significant}" if main.valid(significant) else ""
 
 
@@ -155,6 +162,7 @@ def _main(code: str) -> Plan:
 
 def _plan(metadata: PhoneMetadata) -> Plan:
     parsing = metadata.national_prefix_for_parsing or ""
+    areas = _areas(str(metadata.country_code))
     general = _general(metadata)
     idd = metadata.international_prefix
     examples = [d.example_number for d in (metadata.fixed_line, metadata.mobile) if d is not None and d.example_number]
@@ -167,7 +175,8 @@ def _plan(metadata: PhoneMetadata) -> Plan:
         literal=parsing if parsing.isdigit() and not metadata.national_prefix_transform_rule else "",
         general=re.compile(general.national_number_pattern or ""),
         lengths=frozenset(general.possible_length),
-        areas=_areas(str(metadata.country_code)),
+        areas=areas,
+        sizes=frozenset(length for area in areas for length in area.patterns),
     )
 
 

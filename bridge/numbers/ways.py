@@ -5,12 +5,10 @@ For what a source holds there is one answer; for what a caller's switch sends th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from bridge.numbers import plans
 
 Way = tuple[str, str]
-"""A key, and one sentence on why the digits may mean it."""
+"""A key, and one sentence on why the digits may mean it, where {place} stands for the region."""
 
 _EMERGENCY = 3
 """No country has a whole number of so few digits: 110, 112 and the like are dialled as they are."""
@@ -41,56 +39,65 @@ def written(dialled: str, region: str) -> str:
     return found or _mended(dialled) or _with_zero(dialled, region)
 
 
-def asked(dialled: str, region: str, digits: int) -> Iterator[Way]:
+def asked(dialled: str, region: str, digits: int) -> list[Way]:
     """Every sensible reading of a caller's number, best first; a key may come twice."""
     if internal(dialled, digits):
-        service = "*" in dialled or "#" in dialled
-        yield dialled, "a service code is taken as dialled" if service else "so few digits are an extension"
-        return
-    found = list(_valid(dialled, region))
-    yield from (way for way in found if way[0])
+        return [(dialled, _SERVICE if "*" in dialled or "#" in dialled else _EXTENSION)]
+    valid = _valid(dialled, region)
     bare = dialled.removeprefix("+")
-    yield bare, "the digits as they came, for a number that is kept as written"
-    if not found[0][0]:
-        yield from _siblings(bare, region, digits)
+    found = [way for way in valid if way[0]]
+    found.append((bare, _AS_CAME))
+    return found if valid[0][0] else found + _siblings(bare, region, digits)
 
 
-def _valid(dialled: str, region: str) -> Iterator[Way]:
-    place = region.upper()
+_SERVICE = "a service code is taken as dialled"
+_EXTENSION = "so few digits are an extension"
+_AS_CAME = "the digits as they came, for a number that is kept as written"
+
+
+def _valid(dialled: str, region: str) -> tuple[Way, ...]:
+    """The E.164 numbers that the digits may be, "" for what is none; the first is what the form says they are."""
     if dialled[0] == "+":
-        yield plans.international(dialled[1:]), "it begins with a plus: an international number"
-        yield _mended(dialled[1:]), "with a plus, after mending a digit that the country dropped or added"
-    elif dialled.startswith("00"):
-        rest = dialled[2:].lstrip("0")
-        yield plans.international(rest), "00 is a plus: an international number"
-        yield plans.national(dialled, region), f"as dialled in {place}"
-        yield _mended(rest), "00 is a plus, after mending a digit that the country dropped or added"
-    elif dialled[0] == "0":
-        yield plans.national(dialled, region), f"it begins with a zero: a number as dialled in {place}"
-        yield _without_zero(dialled, region), f"{place} dials no zero in front: read without it"
-    else:
-        yield plans.international(dialled), "an international number without its plus, as the CONNECTOR sends it"
-        yield plans.national(dialled, region), f"a number as dialled in {place}"
-        yield (
-            _mended(dialled),
-            "international without its plus, after mending a digit that the country dropped or added",
+        return (
+            (plans.international(dialled[1:]), "it begins with a plus: an international number"),
+            (_mended(dialled[1:]), "with a plus, after mending a digit that the country dropped or added"),
         )
-        yield _with_zero(dialled, region), f"a number of {place} that lost its zero"
+    if dialled.startswith("00"):
+        rest = dialled[2:].lstrip("0")
+        return (
+            (plans.international(rest), "00 is a plus: an international number"),
+            (plans.national(dialled, region), "as dialled in {place}"),
+            (_mended(rest), "00 is a plus, after mending a digit that the country dropped or added"),
+        )
+    if dialled[0] == "0":
+        return (
+            (plans.national(dialled, region), "it begins with a zero: a number as dialled in {place}"),
+            (_without_zero(dialled, region), "{place} dials no zero in front: read without it"),
+        )
+    code, rest = plans.split(dialled)
+    return (
+        (plans.behind(code, rest), "an international number without its plus, as the CONNECTOR sends it"),
+        (plans.national(dialled, region), "a number as dialled in {place}"),
+        (_mend(code, rest), "international without its plus, after mending a digit that the country dropped or added"),
+        (_with_zero(dialled, region), "a number of {place} that lost its zero"),
+    )
 
 
-def _siblings(bare: str, region: str, digits: int) -> Iterator[Way]:
+def _siblings(bare: str, region: str, digits: int) -> list[Way]:
     """Other spellings of what is no valid number, whole every time: it may be kept as one of them."""
     rules = plans.plan(region)
+    found: list[Way] = []
     if bare.startswith("00") and len(bare) > 2:
-        yield bare[2:], "the same digits without 00"
+        found.append((bare[2:], "the same digits without 00"))
     elif bare[0] != "0":
-        yield "00" + bare, "the same digits behind 00"
+        found.append(("00" + bare, "the same digits behind 00"))
     elif rules is not None:
-        yield rules.code + bare[1:], f"the same digits behind the code of {region.upper()}"
+        found.append((rules.code + bare[1:], "the same digits behind the code of {place}"))
     if rules is not None and bare.startswith(rules.code) and len(bare) - len(rules.code) > max(digits, _EMERGENCY):
         rest = bare[len(rules.code) :]
-        yield rest, f"the same digits without the code of {region.upper()}"
-        yield rules.trunk + rest, f"the same digits as dialled in {region.upper()}"
+        found.append((rest, "the same digits without the code of {place}"))
+        found.append((rules.trunk + rest, "the same digits as dialled in {place}"))
+    return found
 
 
 def _national_first(dialled: str, region: str) -> bool:
@@ -107,12 +114,15 @@ def _national_first(dialled: str, region: str) -> bool:
 
 def _mended(digits: str) -> str:
     """Valid once a known slip is undone: a zero behind the country code, Italy's lost zero, Mexico's old mobile 1."""
-    code, rest = plans.split(digits)
-    if rest.startswith("0"):
+    return _mend(*plans.split(digits))
+
+
+def _mend(code: str, rest: str) -> str:
+    if rest[:1] == "0":
         return plans.international(code + rest.lstrip("0"))
     if code == "39":
         return plans.international(code + "0" + rest)
-    if code == "52" and rest.startswith("1"):
+    if code == "52" and rest[:1] == "1":
         return plans.international(code + rest[1:])
     return ""
 

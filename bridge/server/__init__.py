@@ -1,7 +1,8 @@
 """The HTTP server: every request goes to the surface that its path names, under the configuration in force.
 
 It sits on aiohttp's low-level server: finding the handler is one look into a dictionary, and nothing stands between
-a telephone that rings and its answer. A new configuration is a new, frozen `Surfaces`, swapped between two requests.
+a telephone that rings and its answer; the usual lookup does not even come that far (`lane`). A new configuration is a
+new, frozen `Surfaces`, swapped between two requests.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from bridge import errors, log
 from bridge.server import replies
+from bridge.server.lane import Admit, Heads, Lanes
 from bridge.server.replies import Refusal
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -37,16 +39,33 @@ class Surface(Protocol):
         """The handler of any other path, decoded; None where it is not this surface's."""
 
 
+@runtime_checkable
+class Quick(Surface, Protocol):
+    """A surface some of whose requests may take the fast lane."""
+
+    def quick(self) -> Mapping[str, Admit]:
+        """Those of its paths whose requests may; what `Admit` makes of one is what the path's handler would."""
+
+
 @dataclass(frozen=True, slots=True)
 class Surfaces:
     """All that one configuration serves."""
 
     surfaces: Sequence[Surface] = ()
     usual: Mapping[str, Handler] = field(init=False)
+    heads: Heads = field(init=False)
 
     def __post_init__(self) -> None:
-        usual = {path: handler for surface in self.surfaces for path, handler in surface.paths().items()}
+        usual: dict[str, Handler] = {}
+        quick: dict[str, Admit] = {}
+        for surface in self.surfaces:
+            own = surface.paths()
+            usual.update(own)
+            # A path is its last surface's, on the lane as well.
+            quick = {path: admit for path, admit in quick.items() if path not in own}
+            quick |= surface.quick() if isinstance(surface, Quick) else {}
         object.__setattr__(self, "usual", usual)
+        object.__setattr__(self, "heads", Heads(quick))
 
     def find(self, request: web.BaseRequest) -> Handler | None:
         """Who answers this request."""
@@ -65,9 +84,29 @@ class Front:
         self._busy = 0
         self._ending: asyncio.Event | None = None
 
-    def server(self) -> web.Server:
+    def server(self) -> Lanes:
         """A protocol factory for `loop.create_server`."""
-        return _Server(self.handle)
+        return Lanes(self, _Server(self.handle), _IDLE)
+
+    @property
+    def heads(self) -> Heads:
+        """What may take the fast lane."""
+        return self.surfaces.heads
+
+    @property
+    def ending(self) -> bool:
+        """Whether connections end with the request that is under way."""
+        return self._ending is not None
+
+    def enter(self) -> None:
+        """A request is under way."""
+        self._busy += 1
+
+    def leave(self) -> None:
+        """It is no more."""
+        self._busy -= 1
+        if self._ending:
+            self._ending.set()
 
     async def drain(self, seconds: float) -> None:
         """Wait so long for the requests under way, whose bodies may still be coming; their connections end with them.
@@ -83,13 +122,12 @@ class Front:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer, whatever happens; every error is JSON."""
-        self._busy += 1
+        self.enter()
         try:
             reply = await self._answer(request)
         finally:
-            self._busy -= 1
-        if self._ending:
-            self._ending.set()
+            self.leave()
+        if self.ending:
             reply.force_close()
         return reply
 

@@ -18,8 +18,9 @@ from bridge.server.peers import Throttle
 from bridge.server.replies import Refusal
 from bridge.store import Store
 
-_FRESH = 1.0
-"""Seconds that a page of metrics is good for, however often it is asked for."""
+_FRESH, _SHARE = 1.0, 20.0
+"""Seconds that a page of metrics is good for, however often it is asked for; and at least so many times as long as it
+took to make, so that pages never take more than that share of what lookups need."""
 _DEADLINE = 2.0
 _CHALLENGE = 'Basic realm="bridge", charset="UTF-8"'
 
@@ -32,7 +33,7 @@ class Admin:
         self._db = db
         self._throttle = Throttle()
         self._page = b""
-        self._made = float("-inf")
+        self._good_until = float("-inf")
         self._making = asyncio.Lock()
 
     def paths(self) -> Mapping[str, Handler]:
@@ -61,9 +62,11 @@ class Admin:
         """All metrics; without the database, those that do not need it."""
         self._admit(request)
         async with self._making:
-            if time.monotonic() - self._made > _FRESH:
+            began = time.monotonic()
+            if began > self._good_until:
                 self._page = await self._render()
-                self._made = time.monotonic()
+                now = time.monotonic()
+                self._good_until = now + max(_FRESH, _SHARE * (now - began))
         return web.Response(body=self._page, headers={"Content-Type": metrics.CONTENT_TYPE, "Server": "bridge"})
 
     async def _render(self) -> bytes:

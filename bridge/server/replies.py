@@ -66,7 +66,7 @@ class Ready(web.StreamResponse):
         usual = request.version == HttpVersion11 and request.method in ("POST", "GET") and request.keep_alive
         # A client that does not read its answers is waited for, which is aiohttp's way, too.
         if usual and self._stays and not transport.get_write_buffer_size():
-            transport.write(b"%b%d\r\n\r\n%b" % (_head(), len(self._raw), self._raw))
+            transport.write(ready(self._raw))
             return None
         self._other = web.Response(body=self._raw, headers=_HEADERS)
         if not self._stays:
@@ -78,6 +78,26 @@ class Ready(web.StreamResponse):
     async def write_eof(self, data: bytes = b"") -> None:
         if self._other:
             await self._other.write_eof()
+
+
+def ready(raw: bytes) -> bytes:
+    """200 with a JSON document, as it goes over the wire to a client that stays."""
+    return b"%b%d\r\n\r\n%b" % (_head(), len(raw), raw)
+
+
+def written(reply: web.Response) -> bytes:
+    """A reply with a body of bytes, as it goes over the wire to a client that stays."""
+    body = reply.body
+    assert isinstance(body, bytes)
+    date = formatdate(int(time.time()), usegmt=True)
+    fields = {**reply.headers, "Date": date, "Content-Length": str(len(body))}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"HTTP/1.1 {reply.status} {reply.reason}\r\n{lines}\r\n".encode() + body
+
+
+def last(said: bytes) -> bytes:
+    """What goes over the wire, told to be the last on its connection."""
+    return said.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
 
 
 _head_made = (0, b"")

@@ -1,10 +1,10 @@
 -- What is asked while a telephone rings.
 
 -- name: find
--- The contacts of many numbers, each with its tenant and how many contacts it takes: in the order of the numbers, then
--- of the rule (sources as configured, people before companies, the newest).
-select q.n, x.source, x.id, x.body
-from unnest($1::text[], $2::text[], $3::int[]) with ordinality as q (tenant, number, most, n)
+-- The contacts of many numbers, each with its tenant, and so many of each at most: in the order of the numbers, then of
+-- the rule (sources as configured, people before companies, the newest).
+select q.n, x.source, x.body
+from unnest($1::text[], $2::text[]) with ordinality as q (tenant, number, n)
 cross join lateral (
     select c.source, c.id, c.body, coalesce(s.rank, 32767) as rank, m.company, c.changed_at
     from number m
@@ -17,7 +17,7 @@ cross join lateral (
     ) s on true
     where m.tenant = q.tenant and m.number = q.number
     order by rank, m.company, c.changed_at desc, c.id
-    limit q.most
+    limit $3::int
 ) x;
 
 -- name: plan_once
