@@ -86,7 +86,7 @@ class Lookups:
     """Answers lookups from memory or the database; Unavailable at once while the database is away."""
 
     def __init__(self, db: Store, answers: Answers | None = None) -> None:
-        self._db = db
+        self.db = db
         self._questions = Questions(db)
         self._answers = answers or Answers()
         self._by_tail = False
@@ -129,7 +129,7 @@ class Lookups:
         depends = self._answers.asking(place.tenant, (*keys, _tail_key(tail)) if tail else keys)
         found = await self._questions.ask(Question(place.tenant, keys, place.limit))
         if not found and tail:
-            found = await _by_suffix(self._db, place.tenant, keys, tail)
+            found = await _by_suffix(self.db, place.tenant, keys, tail)
         body = render(place, found)
         self._answers.keep((place, asked), depends, body)
         return body
@@ -159,7 +159,7 @@ class Lookups:
         while True:
             try:
                 async with asyncio.timeout(DEADLINE):
-                    connection = await self._db.connect()
+                    connection = await self.db.connect()
                 try:
                     ended = asyncio.Event()
                     connection.at_end(ended.set)
@@ -174,7 +174,7 @@ class Lookups:
                 finally:
                     self._answers.live = False
                     self._answers.clear()
-                    await self._db.release(connection)
+                    await self.db.release(connection)
             except (errors.Unavailable, TimeoutError) as fault:
                 _LOG.debug("lookup.deaf", reason=str(fault))
             await asyncio.sleep(0.5)

@@ -147,11 +147,38 @@ async def test_header_and_several_tokens_are_configurable(db: Store, tmp_path: P
         assert "X-Key" in document["error"]
 
 
-async def test_workflows(served: Served) -> None:
-    status, document = await said(served, "POST", "/services/CallFlow", json={"inputs": {}})
-    assert (status, list(document)) == (501, ["error"])
+async def test_a_workflow_is_written_down_and_answered_with_what_was_made(served: Served, db: Store) -> None:
+    """The rest of a workflow is in test_workflows.py; here somebody else says that it is done."""
+    body = {"inputs": {"contactCrmId": "crm:42", "originatorNumber": "41215522000", "direction": "incoming"}}
+    asking = asyncio.create_task(said(served, "POST", "/services//CallFlow/", json=body))
+    while not await db.execute(
+        "update workflow_call set state = 'done', done_at = now(), made_id = '7', made_url = 'https://crm/7'"
+    ):
+        await asyncio.sleep(0.02)
+    assert await asking == (200, {"id": "7", "url": "https://crm/7"})
+    assert await said(served, "GET", "/services/CallFlow", json=body) == (200, {"id": "7", "url": "https://crm/7"})
+    row = await db.row("select source, contact, told from workflow_call")
+    assert (row["source"], row["contact"]) == ("crm", "42")
+    assert orjson.loads(row["told"])["call"]["number"] == "41215522000"
+
+
+async def test_inputs_of_a_workflow_may_be_a_text_or_missing(served: Served, db: Store) -> None:
+    await db.execute(
+        "create function done() returns trigger language plpgsql as 'begin new.state = $$done$$; return new; end'"
+    )
+    await db.execute("create trigger done before insert on workflow_call for each row execute function done()")
+    text = orjson.dumps({"originatorNumber": "1"}).decode()
+    for body in (orjson.dumps({"inputs": text}), orjson.dumps({"originatorNumber": "2"}), b"", b"{}"):
+        assert await said(served, "POST", "/services/CallFlow", data=body) == (200, {})
+    numbers = {orjson.loads(row["told"])["originator"] for row in await db.fetch("select told from workflow_call")}
+    assert numbers == {"1", "2", ""}
+
+
+async def test_a_workflow_wants_a_token_a_name_that_is_known_and_json(served: Served) -> None:
+    assert (await said(served, "POST", "/services/CallFlow", json={}, headers={}))[0] == 401
     status, document = await said(served, "POST", "/services/Unknown", json={"inputs": {}})
     assert (status, list(document)) == (404, ["error"])
+    assert (await said(served, "POST", "/services/CallFlow", data=b"{"))[0] == 400
 
 
 async def test_other_paths_are_404_as_json(served: Served) -> None:

@@ -131,6 +131,8 @@ class DavServer:
             return self._multiget(book, [each.text or "" for each in report.iter("{DAV:}href")])
         if request.method == "GET":
             return self._get(path)
+        if request.method == "PUT":
+            return self._put(path, request.headers.get("If-Match", ""), body)
         if request.method == "PROPFIND":
             return self._propfind(path, book, request.headers.get("Depth", "0"))
         return web.Response(status=404 if request.method == "REPORT" else 405)
@@ -218,6 +220,17 @@ class DavServer:
         return web.Response(
             body=book.cards[name], content_type="text/vcard", headers={"ETag": self._etag(book.etag(name))}
         )
+
+    def _put(self, path: str, match: str, body: bytes) -> web.Response:
+        """A card that is there is replaced, if it is as the client thinks; new ones are made in the book alone."""
+        name = path.rpartition("/")[2]
+        book = next((each for each in self.books if _parent(path) == each.path and name in each.cards), None)
+        if book is None:
+            return web.Response(status=403)
+        if match != self._etag(book.etag(name)):
+            return web.Response(status=412)
+        book.put(name, body)
+        return web.Response(status=204, headers={"ETag": self._etag(book.etag(name))})
 
     def _multistatus(self, rows: Iterable[str], token: str = "") -> web.Response:
         told = [] if "empty" in self.faults else list(rows)

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import orjson
 from aiohttp import web
 
-from bridge import config, errors, keys, lookup, metrics
+from bridge import config, errors, keys, lookup, metrics, workflows
 from bridge.config import Tenant
 from bridge.keys import Network
 from bridge.lookup import Begun, Lookups
@@ -22,6 +22,7 @@ from bridge.server.lane import Admit, Ask, Later
 from bridge.server.peers import Throttle
 from bridge.server.replies import Ready, Refusal
 from bridge.server.tokens import Tokens
+from bridge.store import Store
 
 _PAUSE = 0.5
 """Seconds that a throttled guess waits for its answer."""
@@ -59,12 +60,20 @@ class Connector:
     """One tenant's surface, under one configuration."""
 
     def __init__(
-        self, tenant: Tenant, table: keys.Connector, lookups: Lookups, guard: Guard, proxies: Sequence[Network]
+        self,
+        tenant: Tenant,
+        table: keys.Connector,
+        db: Store,
+        lookups: Lookups,
+        guard: Guard,
+        proxies: Sequence[Network],
     ) -> None:
+        self._db = db
+        self._tenant = tenant
         self._place = lookup.directory(tenant)
         self._header = table.header
         self._tokens = Tokens(table.tokens)
-        self._workflows = frozenset(table.workflow)
+        self._workflows = table.workflow
         self.prefix = table.path if tenant.name == config.DEFAULT else f"/{tenant.name}{table.path}"
         self._lookups = lookups
         self._guard = guard
@@ -140,13 +149,19 @@ class Connector:
             self._guard.access.write("lookup.answered", tenant=self._place.tenant, **fields)
 
     async def workflow(self, request: web.BaseRequest) -> web.StreamResponse:
-        """What a button in the CONNECTOR asks for."""
+        """What a button in the CONNECTOR asks for: 200 with what was made, {} where it is made later."""
         await self._admit(request)
-        await bodies.read(request, seconds=self._guard.patience)
+        raw = await bodies.read(request, seconds=self._guard.patience)
         name = _SLASHES.sub("/", request.path).rstrip("/").rpartition("/")[2]
-        if name not in self._workflows:
+        wanted = self._workflows.get(name)
+        if wanted is None:
             raise Refusal(404, "there is no workflow of this name; right is one of [connector.workflow]")
-        raise Refusal(501, "workflows are not in this version of bridge")
+        made = await workflows.ask(self._db, self._tenant, name, wanted, _inputs(raw))
+        if self._guard.access.due():
+            self._guard.access.write(
+                "workflow.asked", tenant=self._place.tenant, workflow=name, made=made.get("id", "")
+            )
+        return Ready(orjson.dumps(made))
 
     async def _admit(self, request: web.BaseRequest) -> None:
         given = request.headers.get(self._header)
@@ -167,14 +182,11 @@ class Connector:
 
 
 def _in_body(raw: bytes) -> str:
-    document = _parsed(raw.removeprefix(b"\xef\xbb\xbf"))
+    document = _parsed(raw)
     usual = document.get("inputs")
     if type(usual) is dict and type(found := usual.get("phoneNumber")) is str:
         return found
-    inputs = _member(document, "inputs")
-    if isinstance(inputs, str):
-        inputs = _parsed(inputs)
-    found = _member(inputs if isinstance(inputs, dict) else document, _NUMBER, _MISSING)
+    found = _member(_of(document), _NUMBER, _MISSING)
     match found:
         case str():
             return found
@@ -192,9 +204,22 @@ def _in_body(raw: bytes) -> str:
 _MISSING = object()
 
 
+def _inputs(raw: bytes) -> Mapping[str, Any]:
+    """The inputs of a workflow; none at all are no error."""
+    return _of(_parsed(raw)) if raw.strip() else {}
+
+
+def _of(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What stands under `inputs`, perhaps as a text; all of it where nothing does."""
+    inputs = _member(document, "inputs")
+    if isinstance(inputs, str):
+        inputs = _parsed(inputs)
+    return inputs if isinstance(inputs, dict) else document
+
+
 def _parsed(raw: bytes | str) -> dict[str, Any]:
     try:
-        document = orjson.loads(raw)
+        document = orjson.loads(raw.removeprefix(b"\xef\xbb\xbf") if isinstance(raw, bytes) else raw)
     except orjson.JSONDecodeError:
         raise Refusal(400, "the body is no JSON") from None
     if not isinstance(document, dict):
