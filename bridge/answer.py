@@ -23,13 +23,13 @@ from typing import Any
 import orjson
 import uvloop
 
-from bridge import config, embedded, errors, kept, log, lookup, sockets
+from bridge import bookshelf, config, embedded, errors, kept, log, lookup, sockets
+from bridge.bookshelf import Bookshelf
 from bridge.config import Config
 from bridge.kept import Report
 from bridge.lookup import Lookups
 from bridge.server import Front, Surfaces, surfaces
 from bridge.server.admin import Admin
-from bridge.server.connector import Guard
 from bridge.store import Store
 
 _FINISH, _LAST = 3.0, 0.5
@@ -43,13 +43,14 @@ _LOG = log.get()
 class Serving:
     """The servers of one process, under one configuration after the other."""
 
-    def __init__(self, db: Store, told: Config, report: Report) -> None:
+    def __init__(self, db: Store, told: Config, report: Report, dsn: str) -> None:
         self._db = db
         self._told = told
         self._report = report
         self._lookups = Lookups(db)
-        self._guard = Guard()
-        self._front = Front(surfaces.of(told, self._lookups, self._guard))
+        self._shelf = Bookshelf(db, bookshelf.folder(told.state_dir), dsn=dsn)
+        self._shared = surfaces.shared(db, self._lookups, self._shelf)
+        self._front = Front(surfaces.of(told, self._shared))
         self._admin = Admin(db, told)
         self._tls = _tls(told)
         self._status = ""
@@ -69,10 +70,12 @@ class Serving:
             await self._front.drain(_FINISH)
             await asyncio.gather(*(made.shutdown(_LAST) for made, _, _ in servers))
             await self._lookups.close()
+            await self._shared.desk.close()
+            await self._shelf.close()
 
     async def run(self) -> None:
         """Wait for ever; what ends it is a mistake, and raised."""
-        await self._lookups.run()
+        await asyncio.gather(self._lookups.run(), self._shelf.run())
 
     async def prepare(self) -> None:
         """Make the indexes that the configuration asks for, as soon as the database is there."""
@@ -95,7 +98,7 @@ class Serving:
             return
         log.hide(told.secrets)
         self._told = self._admin.told = told
-        self._front.surfaces = surfaces.of(told, self._lookups, self._guard)
+        self._front.surfaces = surfaces.of(told, self._shared)
         self._lookups.forget()
         _LOG.info("config.loaded", path=str(told.path), warnings=list(told.warnings))
 
@@ -146,7 +149,7 @@ async def main(path: Path, report: Report) -> None:
     http, admin = _sockets(told)
     async with _dsn(told) as dsn:
         db = Store(dsn, name="bridge answer")
-        serving = Serving(db, told, report)
+        serving = Serving(db, told, report, dsn)
         stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -41,20 +41,22 @@ def job(tenant: Tenant, source: str) -> Job:
         guard=table.guard,
         sinks={name: order for name, order in takers.items() if source in order},
         users=with_users,
-        extensions={name: taker for name, taker in _takers(tenant).items() if with_users and source in taker.sources},
+        extensions={
+            name: taker for name, taker in extension_takers(tenant).items() if with_users and source in taker.sources
+        },
     )
 
 
 def leftover(tenant: Tenant, source: str) -> Job:
     """The job that lets go of a source which left the file (`approval.dismiss`)."""
     takers = {name: takes(tenant, name) for name, sink in tenant.sinks.items() if sink.contacts}
-    return Job(tenant.name, source, region="", rules=b"", sinks=takers, extensions=_takers(tenant))
+    return Job(tenant.name, source, region="", rules=b"", sinks=takers, extensions=extension_takers(tenant))
 
 
-def _takers(tenant: Tenant) -> dict[str, Taker]:
-    """The sinks that take extensions."""
+def extension_takers(tenant: Tenant) -> dict[str, Taker]:
+    """The sinks that take extensions: of their sources' users, and last of accounts, whatever their sources are."""
     return {
-        name: Taker(takes(tenant, name), ccm.render_extension, sink.delete_extensions)
+        name: Taker((*takes(tenant, name), extensions.ACCOUNTS), ccm.render_extension, sink.delete_extensions)
         for name, sink in tenant.sinks.items()
         if sink.extensions
     }
@@ -180,6 +182,6 @@ async def enrol(db: Store, config: Config) -> None:
             if sink.contacts:
                 spelling = f"{sink.numbers} {tenant.region}"
                 await entries.follow_policy(db, tenant.name, name, takes(tenant, name), spelling)
-        for name, taker in _takers(tenant).items():
+        for name, taker in extension_takers(tenant).items():
             async with db.pooled() as connection, connection.transaction():
                 await extensions.settle(connection, tenant.name, name, taker)

@@ -10,28 +10,27 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import datetime
-import email.utils
-import errno
 import io
-import os
-import re
+import socket
 import ssl
 import tempfile
-import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, Protocol
 
 import aiohttp
 import aiolimiter
 import multidict
 import tenacity
 import yarl
+from aiohttp.abc import AbstractResolver, ResolveResult
 
-from bridge import __version__, digest, errors, urls
+from bridge import __version__, digest, errors, mishaps, urls
+from bridge.mishaps import Late as Late
+from bridge.mishaps import TooMuch as TooMuch
 
 Auth = Literal["none", "basic", "digest", "bearer"]
 
@@ -43,24 +42,15 @@ PATIENCE = 2.0
 """The longest Retry-After, in seconds, that is waited for on the spot."""
 
 
-class TooMuch(errors.Unavailable):
-    """The answer took too long or was too large: asking for less may help."""
+class Gate(Protocol):
+    """Decides where clients may connect."""
+
+    async def addresses(self, host: str, port: int) -> Sequence[str]:
+        """Where this host is to be reached, the same at each call; raises where it may not be."""
 
 
-class _Passing(errors.Unavailable):
-    """A fault that the next try, a moment later, may not meet."""
-
-
-class _Unreached(_Passing):
-    """There was no connection, so nothing was sent."""
-
-
-class _Lost(aiohttp.ClientError):
-    """The connection ended before the answer began."""
-
-
-class _Oversize(Exception):
-    """The answer is larger than was asked for."""
+GATE: ContextVar[Gate | None] = ContextVar("GATE", default=None)
+"""The gate of every client that is made in this context; None: they connect wherever they are told to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +131,7 @@ class Client:
         self._shown: Mapping[str, str] = {}
         self._trusted: set[str] = set()
         self._session: aiohttp.ClientSession | None = None
+        self._gate = GATE.get()
 
     async def request(
         self,
@@ -216,8 +207,8 @@ class Client:
             return await self._follow(ask)
         retrying = tenacity.AsyncRetrying(
             stop=tenacity.stop_after_attempt(TRIES),
-            wait=_pause,
-            retry=tenacity.retry_if_exception_type(_Passing),
+            wait=mishaps.pause,
+            retry=tenacity.retry_if_exception_type(mishaps.Passing),
             reraise=True,
         )
         return await retrying(self._follow, ask)
@@ -228,7 +219,7 @@ class Client:
         for _ in range(MOST_REDIRECTS + 1):
             try:
                 spool = await self._send(ask, url)
-            except _Unreached:
+            except mishaps.Unreached:
                 if spare is None:
                     raise
                 # A server behind a proxy may name its inner scheme and port, which are dead from here.
@@ -249,12 +240,12 @@ class Client:
         if status == 401 and self._auth != "none" and not self._knows(url):
             raise errors.Denied(f"{url.host} asks for credentials, which go to {self._base.host} only")
         if status == 401:
-            raise errors.Denied(f"{url.host} refuses the credentials (401)")
+            raise errors.Denied(f"{url.host} refuses the credentials (401)", "401")
         if status == 403:
-            raise errors.Denied(f"{url.host} forbids this (403): the login lacks the right")
-        after = _after(spool.headers.get("Retry-After", ""))
+            raise errors.Denied(f"{url.host} forbids this (403): the login lacks the right", "403")
+        after = mishaps.after(spool.headers.get("Retry-After", ""))
         if status in (502, 503, 504) and (after or 0) <= PATIENCE:
-            raise _Passing(f"{url.host} answers {status}", after=after)
+            raise mishaps.Passing(f"{url.host} answers {status}", after=after)
         raise errors.Unavailable(f"{url.host} answers {status}", after=after)
 
     async def _send(self, ask: _Ask, url: yarl.URL) -> Spool:
@@ -287,13 +278,16 @@ class Client:
 
     async def _exchange(self, ask: _Ask, url: yarl.URL, credentials: Mapping[str, str]) -> Spool:
         headers = {**ask.headers, **credentials}
+        if self._gate is not None:
+            # Here and not in the resolver alone, which is not asked about addresses, nor about ports.
+            await self._gate.addresses(url.host or "", url.port or 0)
         async with self._slots:
             if self._limiter is not None:
                 await self._limiter.acquire()
             try:
                 return await self._read(ask, url, headers)
-            except (aiohttp.ClientError, TimeoutError, OSError, _Oversize) as fault:
-                raise _explain(ask, url, fault) from None
+            except (aiohttp.ClientError, TimeoutError, OSError, mishaps.Oversize) as fault:
+                raise mishaps.explain(url, fault, safe=ask.safe) from None
 
     async def _read(self, ask: _Ask, url: yarl.URL, headers: Mapping[str, str]) -> Spool:
         session = self._opened()
@@ -305,7 +299,7 @@ class Client:
                 async for chunk in response.content.iter_any():
                     size += len(chunk)
                     if size > ask.limit:
-                        raise _Oversize
+                        raise mishaps.Oversize(ask.limit)
                     file.write(chunk)
             except BaseException:
                 file.close()
@@ -315,7 +309,9 @@ class Client:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=self._tls(), limit=0),
+                connector=aiohttp.TCPConnector(
+                    ssl=self._tls(), limit=0, resolver=_Gated(self._gate) if self._gate is not None else None
+                ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": f"bridge/{__version__}"},
                 middlewares=(_no_silent_repeat,),
@@ -335,6 +331,31 @@ class Client:
             raise errors.ConfigError([f"{self._ca}: no bundle of certificates ({fault}); PEM is expected"]) from None
 
 
+class _Gated(AbstractResolver):
+    """Knows the addresses that the gate gives and no others; certificates are still those of the name."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in await self._gate.addresses(host, port)
+        ]
+
+    async def close(self) -> None:
+        """There is nothing to give back."""
+
+
 async def _no_silent_repeat(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
@@ -344,7 +365,7 @@ async def _no_silent_repeat(
     except aiohttp.ClientConnectorError:
         raise
     except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-        raise _Lost from None
+        raise mishaps.Lost from None
 
 
 def _disk() -> IO[bytes]:
@@ -357,55 +378,3 @@ def _joined(headers: multidict.CIMultiDictProxy[str]) -> Mapping[str, str]:
     for name in headers.keys():  # noqa: SIM118
         joined[name] = ", ".join(headers.getall(name))
     return multidict.CIMultiDictProxy(joined)
-
-
-def _after(text: str) -> float | None:
-    """Seconds of a Retry-After header, given as seconds or as a date."""
-    if re.fullmatch(r"\s*\d{1,9}\s*", text):
-        return float(text)
-    try:
-        date = email.utils.parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    date = date if date.tzinfo else date.replace(tzinfo=datetime.UTC)
-    return max(0.0, date.timestamp() - time.time())
-
-
-_jitter = tenacity.wait_random_exponential(multiplier=0.2, max=1)
-
-
-def _pause(state: tenacity.RetryCallState) -> float:
-    fault = state.outcome.exception() if state.outcome is not None else None
-    asked = fault.after if isinstance(fault, errors.Unavailable) else None
-    return (asked or 0.0) + _jitter(state)
-
-
-def _explain(ask: _Ask, url: yarl.URL, fault: Exception) -> errors.Unavailable:
-    """The error that a fault below HTTP's level is for the caller."""
-    host = f"{url.host}:{url.port}"
-    match fault:
-        case aiohttp.ServerFingerprintMismatch():
-            return errors.Unavailable(f"{host} shows another certificate than the pinned one: {fault.got.hex()}")
-        case aiohttp.ClientConnectorCertificateError():
-            detail = getattr(fault.certificate_error, "verify_message", "") or "not verified"
-            return errors.Unavailable(f"the certificate of {host} is not accepted: {detail}")
-        case aiohttp.ClientConnectorDNSError():
-            return _Unreached(f"{url.host}: no such host name")
-        case aiohttp.ClientSSLError():
-            return _Unreached(f"no TLS with {host}: {fault.strerror or 'handshake failed'}")
-        case aiohttp.ClientConnectorError():
-            return _Unreached(f"no connection to {host}: {os.strerror(fault.errno or errno.ECONNREFUSED)}")
-        case aiohttp.ConnectionTimeoutError():
-            return _Unreached(f"no connection to {host} in time")
-        case aiohttp.InvalidURL():
-            return errors.Unavailable("not an http or https address")
-    if not ask.safe:
-        return errors.Unsettled(f"{host}: the answer was lost")
-    match fault:
-        case TimeoutError():
-            return TooMuch(f"{host} does not answer in time")
-        case _Oversize():
-            return TooMuch(f"{host} answers with more than {ask.limit >> 20} MiB")
-        case aiohttp.ClientResponseError():
-            return errors.Unavailable(f"{host} does not answer in HTTP")
-    return _Passing(f"{host} ended the connection before the answer was whole")

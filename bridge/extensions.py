@@ -20,6 +20,8 @@ from bridge.sinks import Extension
 from bridge.store import Connection
 
 SQL = store.queries("extensions")
+ACCOUNTS = "@accounts"
+"""What stands in a source's place for users that are accounts' and no CRM's; no source can be called so."""
 Render = Callable[[User], Extension]
 _USERS = msgspec.json.Decoder(User)
 
@@ -68,6 +70,15 @@ async def keep_users(session: Connection, tenant: str, source: str, users: Seque
         await session.execute(SQL["drop_users"], *key, gone)
         return Held()
     return Held(len(gone), why, bool(await session.execute(SQL["hold_users"], *key, gone)))
+
+
+async def amend_users(
+    session: Connection, tenant: str, source: str, users: Sequence[User], gone: Sequence[str]
+) -> None:
+    """Keep these users and drop those; the others stay."""
+    bodies = [msgspec.json.encode(user).decode() for user in users]
+    await session.execute(SQL["keep_users"], tenant, source, [user.id for user in users], bodies)
+    await session.execute(SQL["drop_users"], tenant, source, list(gone))
 
 
 async def let_go(session: Connection, tenant: str, source: str) -> int:

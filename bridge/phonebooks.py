@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from bridge import formats, numbers, store
+import msgspec
+
+from bridge import errors, formats, numbers, store
 from bridge.config import Tenant
 from bridge.contact import Contact, load
 from bridge.store import Store
@@ -15,13 +19,54 @@ SQL = store.queries("phonebooks")
 _PAGE = 500
 
 
-async def stream(db: Store, tenant: str, sources: Sequence[str]) -> AsyncGenerator[list[Contact], None]:
+class Recipe(msgspec.Struct, frozen=True):
+    """All that shapes a phone book beside its contacts; `numbers` and `region` decide how numbers are spelled."""
+
+    tenant: str
+    sources: tuple[str, ...]
+    numbers: numbers.Style
+    region: str
+
+
+class Moment(NamedTuple):
+    """How the sources of a book stand: `mark` is another one as soon as any of their contacts is."""
+
+    mark: str
+    contacts: int
+
+
+def recipe(tenant: Tenant, name: str) -> Recipe:
+    """That of the tenant's phone book of this name."""
+    book = tenant.phonebooks[name]
+    return Recipe(tenant.name, book.sources, book.numbers, tenant.region)
+
+
+async def look(db: Store, book: Recipe) -> Moment:
+    """How its sources stand now, at the cost of a row each; Unavailable where one of them was never read."""
+    return _moment(await db.fetch(SQL["moment"], book.tenant, list(book.sources)), book.sources)
+
+
+def _moment(rows: Sequence[Mapping[str, Any]], sources: Sequence[str]) -> Moment:
+    missing = set(sources) - {row["name"] for row in rows if row["read"]}
+    if missing:
+        raise errors.Unavailable(f"not whole yet: {', '.join(sorted(missing))} has not been read")
+    stands = "\0".join(f"{row['name']}\0{row['changed_at']}\0{row['contacts']}" for row in rows)
+    mark = hashlib.blake2b(stands.encode(), digest_size=12).hexdigest()
+    return Moment(mark, sum(row["contacts"] for row in rows))
+
+
+async def stream(
+    db: Store, tenant: str, sources: Sequence[str], noted: Callable[[Moment], None] | None = None
+) -> AsyncGenerator[list[Contact], None]:
     """Pages of the contacts of these sources, one source after the other, always in the same order.
 
     All of them as they were at one moment, whatever runs commit meanwhile. It has a connection of its own until closed.
+    `noted` is told that moment first; with it, sources that were never read are Unavailable instead of empty.
     """
     async with db.session() as connection, connection.transaction():
         await connection.execute(SQL["one_moment"])
+        if noted:
+            noted(_moment(await connection.fetch(SQL["moment"], tenant, list(sources)), sources))
         for source in dict.fromkeys(sources):
             last = ""
             while rows := await connection.fetch(SQL["page"], tenant, source, last, _PAGE):
@@ -31,19 +76,27 @@ async def stream(db: Store, tenant: str, sources: Sequence[str]) -> AsyncGenerat
 
 async def write(db: Store, tenant: Tenant, name: str, format: formats.Format) -> AsyncGenerator[bytes, None]:
     """A phone book of the tenant in pieces of about 64 kB; raises Unavailable where it cannot be read whole."""
-    book = tenant.phonebooks[name]
+    async with contextlib.aclosing(pieces(db, recipe(tenant, name), format)) as made:
+        async for piece in made:
+            yield piece
+
+
+async def pieces(
+    db: Store, book: Recipe, format: formats.Format, noted: Callable[[Moment], None] | None = None
+) -> AsyncGenerator[bytes, None]:
+    """The same of a recipe; `noted` as in `stream`."""
 
     def spell(key: str) -> str:
-        return numbers.spell(key, book.numbers, tenant.region)
+        return numbers.spell(key, book.numbers, book.region)
 
-    async with contextlib.aclosing(stream(db, tenant.name, book.sources)) as pages:
+    async with contextlib.aclosing(stream(db, book.tenant, book.sources, noted)) as pages:
         feed = _Feed(pages, asyncio.get_running_loop())
-        pieces = formats.write(feed, format, spell)
+        written = formats.write(feed, format, spell)
         turn: asyncio.Future[bytes] | None = None
         try:
             while True:
                 # A format pulls its contacts, so it works in a thread, which may wait for them.
-                turn = asyncio.ensure_future(asyncio.to_thread(next, pieces, b""))
+                turn = asyncio.ensure_future(asyncio.to_thread(next, written, b""))
                 piece = await asyncio.shield(turn)
                 if not piece:
                     return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,13 @@ from typing import Any
 import aiohttp
 from listed import Listed
 
-from bridge import config, sync
+from bridge import bookshelf, config, sync
+from bridge.bookshelf import Bookshelf
 from bridge.config import Config
 from bridge.contact import Record
 from bridge.lookup import Lookups
 from bridge.server import Front, surfaces
-from bridge.server.connector import Guard
+from bridge.server.surfaces import Shared
 from bridge.store import Store
 
 TOKEN = "jlvlkdshvövdjhwgjwogjhwg"
@@ -68,6 +70,7 @@ class Served:
     front: Front
     lookups: Lookups
     session: aiohttp.ClientSession
+    shared: Shared
 
     @property
     def url(self) -> str:
@@ -82,18 +85,26 @@ class Served:
             return await reply.json()
 
 
+def parts(db: Store, lookups: Lookups, told: Config, **instead: Any) -> Shared:
+    """What surfaces share, some of it instead of the usual."""
+    shared = surfaces.shared(db, lookups, Bookshelf(db, bookshelf.folder(told.state_dir)))
+    return dataclasses.replace(shared, **instead)
+
+
 @contextlib.asynccontextmanager
-async def serving(db: Store, told: Config, guard: Guard | None = None) -> AsyncIterator[Served]:
+async def serving(db: Store, told: Config, **instead: Any) -> AsyncIterator[Served]:
     """The front server under a configuration."""
     lookups = Lookups(db)
-    front = Front(surfaces.of(told, lookups, guard or Guard()))
+    shared = parts(db, lookups, told, **instead)
+    front = Front(surfaces.of(told, shared))
     await lookups.start()
     handler = front.server()
     server = await asyncio.get_running_loop().create_server(handler, "127.0.0.1", 0)
     try:
         async with aiohttp.ClientSession() as session:
-            yield Served(server.sockets[0].getsockname()[1], front, lookups, session)
+            yield Served(server.sockets[0].getsockname()[1], front, lookups, session, shared)
     finally:
         server.close()
         await handler.shutdown(1)
         await lookups.close()
+        await shared.desk.close()

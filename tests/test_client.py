@@ -8,8 +8,8 @@ import email.utils
 import gzip
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from bridge import client, digest, errors, urls
+from bridge import client, digest, errors, reach, urls
 
 Say = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -380,6 +380,77 @@ async def test_certificates_are_verified_unless_told_otherwise(certificate: tupl
         async with asking(url, fingerprint="00" * 32) as http:
             with pytest.raises(errors.Unavailable, match="another certificate than the pinned one"):
                 await http.request("GET")
+
+
+@contextmanager
+def behind(*allow: tuple[str, int | None], **names: list[str]) -> Iterator[reach.Reach]:
+    """A gate to these servers, for clients made in the block; `names` resolve to those, `_` for a dot in them."""
+    asked: list[str] = []
+
+    async def resolve(host: str, port: int) -> list[str]:
+        asked.append(host)
+        assert asked.count(host) == 1, "resolved twice"
+        return names[host.replace(".", "_")]
+
+    gate = reach.Reach(allow, resolve)
+    token = client.GATE.set(gate)
+    try:
+        yield gate
+    finally:
+        client.GATE.reset(token)
+
+
+async def test_behind_a_gate_a_name_is_where_the_gate_says_and_its_certificate_its_own(
+    certificate: tuple[ssl.SSLContext, Path, str],
+) -> None:
+    context, path, _ = certificate
+    async with site(echo, context) as here:
+        port = yarl.URL(here.url).port
+        local = ("127.0.0.1", port)
+        with behind(("localhost", None), ("other.example.com", None), local, other_example_com=["127.0.0.1"],
+                    localhost=["127.0.0.1"]):  # fmt: skip
+            async with asking(f"https://localhost:{port}", ca=path) as http:
+                for _ in range(3):
+                    assert (await http.request("GET")).status == 200
+            async with asking(f"https://other.example.com:{port}", ca=path) as http:
+                with pytest.raises(errors.Unavailable, match=r"certificate of other\.example\.com"):
+                    await http.request("GET")
+        assert len(here.seen) == 3
+
+
+async def test_behind_a_gate_nothing_else_is_connected_to() -> None:
+    async with site(echo) as there:
+        port = yarl.URL(there.url).port
+        with behind(("name.example.com", None), ("127.0.0.2", None), name_example_com=["127.0.0.1"]) as gate:
+            for url in (there.url, f"http://[::ffff:127.0.0.1]:{port}", f"http://name.example.com:{port}"):
+                async with asking(url) as http:
+                    with pytest.raises(reach.Forbidden):
+                        await http.request("GET")
+            assert gate.refused
+        with behind(("127.0.0.1", 1)):
+            async with asking(there.url) as http:
+                with pytest.raises(reach.Forbidden):
+                    await http.request("GET")
+        assert there.seen == []
+
+
+async def test_behind_a_gate_redirects_are_looked_at_again() -> None:
+    async with site(echo) as there:
+        port = yarl.URL(there.url).port
+        for elsewhere in (f"http://localhost:{port}/", f"http://2130706433:{port}/", f"http://0:{port}/", there.url):
+            async with site(saying(302, Location=elsewhere)) as here:
+                with behind(("127.0.0.1", yarl.URL(here.url).port)) as gate:
+                    async with asking(here.url) as http:
+                        with pytest.raises(reach.Forbidden):
+                            await http.request("GET")
+                    assert gate.refused
+        assert there.seen == []
+
+
+async def test_a_client_made_without_a_gate_goes_anywhere() -> None:
+    async with site(echo) as here, asking(here.url) as http:
+        with behind():
+            assert (await http.request("GET")).status == 200
 
 
 async def test_a_bundle_that_is_none_is_a_mistake_of_the_configuration(tmp_path: Path) -> None:

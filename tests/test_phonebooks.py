@@ -112,7 +112,7 @@ async def test_who_stops_reading_leaves_no_connection_behind(dsn: str, tenant: T
     async with contextlib.aclosing(phonebooks.write(db, tenant, "staff", "vcard")) as pieces:
         assert (await anext(pieces)).startswith(b"BEGIN:VCARD")
     reading = asyncio.create_task(whole(db, tenant, "staff", "text"))
-    await asyncio.sleep(0.02)
+    await asyncio.sleep(0.005)
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading

@@ -225,7 +225,7 @@ async def test_longest_body_is_64_kib(served: Served) -> None:
 
 async def test_slow_body_is_given_up(db: Store, tmp_path: Path) -> None:
     head = f"POST /services/Lookup HTTP/1.1\r\nHost: x\r\nX-Execution-Token: {TOKEN}\r\nContent-Length: 40\r\n\r\n"
-    async with serving(db, configured(tmp_path), Guard(patience=0.1)) as served:
+    async with serving(db, configured(tmp_path), guard=Guard(patience=0.1)) as served:
         answer = await raw(served, head.encode() + b'{"inputs":')
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b'{"error":"the body did not arrive' in answer
@@ -306,7 +306,7 @@ async def test_ten_wrong_tokens_then_429_and_the_right_one_still_works(db: Store
 async def test_throttle_goes_by_what_trusted_proxies_say(db: Store, tmp_path: Path) -> None:
     told = configured(tmp_path, more=SOURCES + '[http]\ntrusted_proxies = ["127.0.0.0/8"]')
     guard = Guard(Throttle(most=1))
-    async with serving(db, told, guard) as served:
+    async with serving(db, told, guard=guard) as served:
 
         async def guess(forwarded: str) -> int:
             headers = {"X-Execution-Token": "guess", "X-Forwarded-For": forwarded}
@@ -347,7 +347,7 @@ async def test_new_configuration_is_swapped_in_without_dropping_connections(serv
     assert (await ask("/services/Lookup", TOKEN)).startswith(b'200 [{"name":"Alexa Holiday"')
     sources = SOURCES.replace("Sugar CRM", "New Name")
     told = configured(tmp_path, 'path = "/new"\ntokens = ["second"]', more=sources)
-    served.front.surfaces = surfaces.of(told, served.lookups, Guard())
+    served.front.surfaces = surfaces.of(told, served.shared)
     assert (await ask("/services/Lookup", TOKEN)).startswith(b"404 ")
     assert b'"crmName":"New Name"' in await ask("/new/Lookup", "second")
     writer.close()

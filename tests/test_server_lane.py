@@ -15,12 +15,11 @@ import pytest
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpRequestParser
 from listed import record
-from served import TOKEN, configured, hold
+from served import TOKEN, configured, hold, parts
 
 from bridge import config
 from bridge.lookup import Lookups
 from bridge.server import Front, Surfaces, surfaces
-from bridge.server.connector import Guard
 from bridge.server.lane import MOST, Heads, Lanes
 from bridge.store import Store
 
@@ -113,7 +112,8 @@ class Client:
 async def both(db: Store, tmp_path: Path) -> AsyncIterator[Both]:
     await hold(db, "crm", record("42", "Alexa Holiday", "+41 21 552 20 00"))
     lookups = Lookups(db)
-    front = Front(surfaces.of(configured(tmp_path), lookups, Guard()))
+    told = configured(tmp_path)
+    front = Front(surfaces.of(told, parts(db, lookups, told)))
     await lookups.start()
     loop = asyncio.get_running_loop()
     ways = {"lane": front.server(), "aiohttp": front.server().server}
@@ -366,7 +366,7 @@ async def test_token_that_is_taken_back_ends_with_its_configuration(both: Both, 
     assert (await client.ask(USUAL))[0] == "HTTP/1.1 200 OK"
     told = configured(tmp_path)
     told.path.write_text(told.path.read_text().replace(TOKEN, "another"))
-    both.front.surfaces = surfaces.of(config.load(told.path), both.lookups, Guard())
+    both.front.surfaces = surfaces.of(config.load(told.path), parts(both.db, both.lookups, told))
     assert (await client.ask(USUAL))[0] == "HTTP/1.1 401 Unauthorized"
     both.front.surfaces = Surfaces()
     assert (await client.ask(USUAL))[0] == "HTTP/1.1 404 Not Found"

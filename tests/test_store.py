@@ -91,6 +91,7 @@ async def test_the_steps_from_the_first_schema_lead_to_what_a_new_database_gets(
     await db.execute("drop table crm_user")
     await db.execute("drop table extension")
     await db.execute("drop table workflow_call")
+    await db.execute("drop table device, account; drop sequence account_version")
     await db.execute("drop table salt")
     await db.execute("drop table forgotten")
     await db.execute("update schema_version set version = 1")

@@ -263,7 +263,8 @@ async def test_changes_are_found_though_the_clock_that_stamps_them_is_slow() -> 
     server = crm(5)
     async with server.serve() as url, opened(server, url) as source:
         mirror = await Mirror().run(source)
-        server.update("Contacts", "c00001", {"last_name": "Late", "date_modified": NOON - datetime.timedelta(minutes=50)})
+        late = NOON - datetime.timedelta(minutes=50)
+        server.update("Contacts", "c00001", {"last_name": "Late", "date_modified": late})
         await mirror.run(source)
         assert "Late" in named(mirror)
 

@@ -14,7 +14,7 @@ import typer
 
 import bridge
 from bridge import errors, log
-from bridge.cli import asking, books, checking, forgetting, losses, output, running, syncing, watching
+from bridge.cli import accounts, asking, books, checking, forgetting, losses, output, running, syncing, watching
 
 # Neither rich's boxes, which a pipe gets too, nor its tracebacks, which show locals and so secrets.
 app = typer.Typer(
@@ -47,6 +47,7 @@ app.command("approve")(losses.approve)
 app.command("restore")(losses.restore)
 app.command("refused")(watching.refused)
 app.command("export")(books.export)
+app.add_typer(accounts.app, name="account")
 app.command("forget")(forgetting.erase)
 app.command("migrate")(running.migrate)
 

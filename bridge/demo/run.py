@@ -91,7 +91,10 @@ class Stage:
 
 
 async def run(say: Say, *, crm: crms.Name = "carddav", once: bool = False) -> None:
-    """Play with this kind of CRM until SIGINT or SIGTERM, or `once` until the first contacts have arrived; Unavailable where they do not."""
+    """Play with this kind of CRM until SIGINT or SIGTERM, or `once` until the first contacts have arrived.
+
+    Unavailable where they do not.
+    """
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)

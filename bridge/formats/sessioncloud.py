@@ -24,6 +24,8 @@ _KINDS: dict[str, Kind] = {
     "Other": "other",
 }
 _ARRAYS = {kind: name for name, kind in _KINDS.items()}
+_LONGEST_EXTENSION = 10
+"""Digits that `internal_digits` allows at most; a longer number that is not valid stays in the array of its kind."""
 _ROOTS = ("contacts", "arrayofcontact")
 
 # Up to the next bracket outside a string. Possessive, so that what is not there yet is not looked for in every way.
@@ -299,12 +301,26 @@ def _escaped(text: str) -> str:
 
 
 def _shown(one: Contact, spell: Callable[[str], str]) -> dict[str, str | list[str]]:
-    """A contact with every key of the older and the newer page; there is none for a company (ambiguities A4, A9)."""
+    """A contact with every key of the older and the newer page, neither of which has one for a company.
+
+    The Checksum also changes when the same numbers are spelled otherwise: an app looks at nothing else.
+    """
     place = one.addresses[0] if one.addresses else Address()
     town = f"{place.zip} {place.city}".strip()
+    arrays: dict[str, list[str]] = {name: [] for name in _KINDS}
+    respelled = ""
+    for number in one.numbers:
+        if number.key:
+            dialled_here = not number.e164 and number.kind != "fax" and len(number.key) <= _LONGEST_EXTENSION
+            array = arrays["Softphone" if dialled_here else _ARRAYS[number.kind]]
+            text = spell(number.key)
+            if text not in array:
+                array.append(text)
+            if text != number.key:
+                respelled += f"\0{text}"
     shown: dict[str, str | list[str]] = {
         "Id": shown_id(one),
-        "Checksum": contact.checksum(contact.dump(one)).hex(),
+        "Checksum": contact.checksum(contact.dump(one) + respelled.encode()).hex(),
         "FirstName": one.first_name,
         "LastName": one.last_name if one.first_name or one.last_name else one.name,
         "Email": list(one.emails),
@@ -316,11 +332,4 @@ def _shown(one: Contact, spell: Callable[[str], str]) -> dict[str, str | list[st
         "Country": place.country,
         "CountryCode": one.country,
     }
-    arrays: dict[str, list[str]] = {name: [] for name in _KINDS}
-    for number in one.numbers:
-        if number.key:
-            array = arrays[_ARRAYS[number.kind] if number.e164 or number.kind == "fax" else "Softphone"]
-            text = spell(number.key)
-            if text not in array:
-                array.append(text)
     return {**shown, **arrays}

@@ -15,7 +15,8 @@ _LOG = log.get()
 class Access:
     """The log of who was answered what. No token, no query, and of a number only its ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, busy: str = "lookup.busy") -> None:
+        self._busy = busy
         self._second = 0
         self._written = 0
         self._left_out = 0
@@ -25,7 +26,7 @@ class Access:
         second = int(time.monotonic())
         if second != self._second:
             if self._left_out:
-                _LOG.info("lookup.busy", left_out=self._left_out)
+                _LOG.info(self._busy, left_out=self._left_out)
             self._second, self._written, self._left_out = second, 0, 0
         if self._written >= MOST:
             self._left_out += 1

@@ -22,7 +22,6 @@ from bridge.server.lane import Admit, Ask, Later
 from bridge.server.peers import Throttle
 from bridge.server.replies import Ready, Refusal
 from bridge.server.tokens import Tokens
-from bridge.store import Store
 
 _PAUSE = 0.5
 """Seconds that a throttled guess waits for its answer."""
@@ -60,15 +59,8 @@ class Connector:
     """One tenant's surface, under one configuration."""
 
     def __init__(
-        self,
-        tenant: Tenant,
-        table: keys.Connector,
-        db: Store,
-        lookups: Lookups,
-        guard: Guard,
-        proxies: Sequence[Network],
+        self, tenant: Tenant, table: keys.Connector, lookups: Lookups, guard: Guard, proxies: Sequence[Network]
     ) -> None:
-        self._db = db
         self._tenant = tenant
         self._place = lookup.directory(tenant)
         self._header = table.header
@@ -156,7 +148,7 @@ class Connector:
         wanted = self._workflows.get(name)
         if wanted is None:
             raise Refusal(404, "there is no workflow of this name; right is one of [connector.workflow]")
-        made = await workflows.ask(self._db, self._tenant, name, wanted, _inputs(raw))
+        made = await workflows.ask(self._lookups.db, self._tenant, name, wanted, _inputs(raw))
         if self._guard.access.due():
             self._guard.access.write(
                 "workflow.asked", tenant=self._place.tenant, workflow=name, made=made.get("id", "")

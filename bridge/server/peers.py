@@ -65,6 +65,13 @@ class Throttle:
         self._most, self._seconds, self._addresses, self._clock = most, seconds, addresses, clock
         self._wrong: OrderedDict[str, deque[float]] = OrderedDict()
 
+    def wait(self, said: str) -> float:
+        """The seconds until a guess is looked at, 0 where that is now; notes nothing."""
+        times = self._wrong.get(_network(said))
+        if not times or len(times) < self._most:
+            return 0.0
+        return max(0.0, times[-self._most] + self._seconds - self._clock())
+
     def wrong(self, said: str) -> float:
         """Note one wrong guess; the seconds to wait before the next is looked at, 0 where that is now."""
         now = self._clock()
@@ -82,6 +89,8 @@ class Throttle:
 
 
 def _network(said: str) -> str:
+    if ":" not in said:
+        return said
     try:
         found = ipaddress.ip_address(said)
     except ValueError:

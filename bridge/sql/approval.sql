@@ -50,7 +50,8 @@ with back as (
 insert into staged
 select n, id, version, digest, checksum, names, named, callable, changed_at, body::text from back;
 -- name: count_contacts
-update source set contacts = (select count(*) from contact where tenant = $1 and source = $2)
+update source
+set contacts = (select count(*) from contact where tenant = $1 and source = $2), changed_at = now()
 where tenant = $1 and name = $2;
 
 -- name: stage_all

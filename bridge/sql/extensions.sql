@@ -30,13 +30,14 @@ where h.tenant = $1 and h.source = $2 and h.loss = 'extension'
 returning substr(h.id, 6) as id;
 
 -- name: all_users
--- Every user of these sources ($2; "*": and last of those that left the configuration), the best source first.
+-- Every user of these sources ($2; "*": and of those that left the configuration), the best source first: those that
+-- left come behind it, and behind them the users that are only accounts'.
 select u.body
 from crm_user u
 left join source o on o.tenant = u.tenant and o.name = u.source
 left join unnest($2::text[]) with ordinality as s (name, rank) on s.name = u.source
 where u.tenant = $1 and (s.name is not null or (o.rank = 32767 and '*' = any($2::text[])))
-order by s.rank nulls last, u.id;
+order by u.source = '@accounts', s.rank nulls last, u.id;
 
 -- name: held_now
 -- What a sink is known to hold and should.

@@ -1,0 +1,218 @@
+"""Provisioning polls that change nothing, as a share of a bare aiohttp handler with the same constant answer.
+
+    python tests/bench/provisioning_rate.py [--accounts 200] [--asked 20000] [--connections 16] [--rounds 5]
+
+Every softphone has been there once before, so its password has been checked. One round asks the floor, then bridge.
+Also said: the CPU time of the serving process for an answer, which a busy machine distorts less. Exit code 1 where the
+share is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import collections
+import contextlib
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from aiohttp import web
+
+from bridge import embedded, store
+from bridge.accounts import giving, saving
+from bridge.accounts.details import Change
+from bridge.accounts.passwords import Passwords
+from bridge.keys import Secret
+from bridge.store import Store
+
+WANTED = 0.5
+ANSWER = b'{"update":false,"sipaccounts":[],"errmsg":""}'
+HEAD = b"GET %b HTTP/1.1\r\nHost: provider.com\r\nCache-Control: max-age=0\r\nUser-Agent: SessionTalk/6.0.0\r\n\r\n"
+
+
+# What is asked, each in a process of its own
+
+
+async def floor(port: int) -> None:
+    """A bare handler."""
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(body=ANSWER, content_type="application/json")
+
+    app = web.Application()
+    app.router.add_get("/provisioning", answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    print("ready", flush=True)
+    await asyncio.Event().wait()
+
+
+class Asker(asyncio.Protocol):
+    """One connection, with one poll under way."""
+
+    def __init__(self, paths: collections.deque[bytes], odd: list[bytes]) -> None:
+        self._paths, self._odd = paths, odd
+        self._buffer = b""
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        self._ask()
+
+    def _ask(self) -> None:
+        if not self._paths:
+            self._transport.close()
+            self.done.set_result(None)
+            return
+        self._transport.write(HEAD % self._paths.popleft())
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head, end, body = self._buffer.partition(b"\r\n\r\n")
+        if not end or len(body) < int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0]):
+            return
+        if body != ANSWER:
+            self._odd.append(body)
+        self._buffer = b""
+        self._ask()
+
+    def connection_lost(self, fault: Exception | None) -> None:
+        if not self.done.done():
+            self.done.set_exception(fault or ConnectionError("the server hung up"))
+
+
+async def load(port: int, connections: int) -> None:
+    """Ask the paths on standard input; prints the seconds that it took, and how many answers were others."""
+    paths = collections.deque(line.strip() for line in sys.stdin.buffer)
+    odd: list[bytes] = []
+    loop = asyncio.get_running_loop()
+    began = time.perf_counter()
+    made = [await loop.create_connection(lambda: Asker(paths, odd), "127.0.0.1", port) for _ in range(connections)]
+    await asyncio.gather(*(asker.done for _, asker in made))
+    print(json.dumps({"seconds": time.perf_counter() - began, "odd": len(odd)}))
+
+
+# The measurement
+
+
+async def fill(state: Path, count: int) -> embedded.Embedded:
+    """So many accounts in an embedded database."""
+    server = await embedded.open(state)
+    db, passwords = Store(server.dsn), Passwords()
+    await store.migrate(db)
+    seal = await giving.seal(Secret(), state, make=True)
+    made = [Change(f"u{n}", f"password-{n}", "sip", {"sipusername": f"user{n}"}) for n in range(count)]
+    await saving.save(db, "default", made, seal, passwords, {})
+    passwords.close()
+    await db.close()
+    return server
+
+
+@contextlib.contextmanager
+def serving(*command: str, env: dict[str, str] | None = None) -> Iterator[int]:
+    """A server in a process of its own, whose id the block gets."""
+    told = {**os.environ, **(env or {})}
+    with subprocess.Popen(
+        [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=told, text=True
+    ) as process:
+        assert process.stdout
+        assert any(line.strip() == "ready" for line in process.stdout), "the server did not start"
+        try:
+            yield process.pid
+        finally:
+            process.terminate()
+
+
+def cpu(pid: int) -> float:
+    """Seconds of CPU that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def ask(port: int, pid: int, connections: int, paths: list[str]) -> tuple[float, float, int]:
+    """Answers a second, CPU seconds of the server an answer, and answers that were no "nothing changed"."""
+    before = cpu(pid)
+    command = [sys.executable, __file__, "--role", "load", "--port", str(port), "--connections", str(connections)]
+    done = subprocess.run(command, input="\n".join(paths), stdout=subprocess.PIPE, check=True, text=True)
+    said = json.loads(done.stdout)
+    return len(paths) / said["seconds"], (cpu(pid) - before) / len(paths), said["odd"]
+
+
+def measure(given: argparse.Namespace, dsn: str, folder: Path) -> dict[str, list[tuple[float, float]]]:
+    """Rounds of (answers a second, CPU an answer): of the floor and of bridge."""
+    port, floor_port, admin_port = (free_port() for _ in range(3))
+    told = folder / "bridge.toml"
+    told.write_text(
+        f'region = "LU"\nstate_dir = "{folder}"\n[http]\nlisten = "127.0.0.1:{port}"\n'
+        f'[admin]\nlisten = "127.0.0.1:{admin_port}"\n[provisioning]\n'
+    )
+    told.chmod(0o600)
+    poll = "/provisioning?username=u{n}&password=password-{n}&reprovision=true&deviceId=3kQs875391li{n}"
+    polls = [poll.format(n=n) for n in range(given.accounts)]
+    asked = (polls * (given.asked // len(polls) + 1))[: given.asked]
+    found: dict[str, list[tuple[float, float]]] = {"floor": [], "bridge": []}
+    with (
+        serving(__file__, "--role", "floor", "--port", str(floor_port)) as floor_pid,
+        serving("-m", "bridge.answer", "--config", str(told), env={"BRIDGE_DSN": dsn, "BRIDGE_REPORT": "1"}) as pid,
+    ):
+        rate, each, _ = ask(port, pid, given.connections, polls)
+        print(f"first polls    {rate:8.0f}/s  {each * 1e3:.2f} ms of CPU each: Argon2, and a device written down")
+        for turn in range(given.rounds + 1):
+            for name, place, server in (("floor", floor_port, floor_pid), ("bridge", port, pid)):
+                rate, each, odd = ask(place, server, given.connections, asked)
+                assert not odd, f"{odd} answers of {name} were no 'nothing changed'"
+                if turn:  # the first one warms up
+                    found[name].append((rate, each))
+                    print(f"{name:14} {rate:8.0f}/s  {each * 1e6:.0f} µs of CPU each")
+    return found
+
+
+def verdict(found: dict[str, list[tuple[float, float]]]) -> bool:
+    """Print the shares, the medians of the rounds; whether what is wanted is reached."""
+    pairs = list(zip(found["bridge"], found["floor"], strict=True))
+    share = statistics.median(ours[0] / theirs[0] for ours, theirs in pairs)
+    spared = statistics.median(theirs[1] / ours[1] for ours, theirs in pairs)
+    print(f"polls that change nothing: {share:.2f} of a bare handler's rate, {spared:.2f} by CPU, wanted {WANTED}")
+    return share >= WANTED
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def main() -> int:
+    options = argparse.ArgumentParser()
+    options.add_argument("--accounts", type=int, default=200)
+    options.add_argument("--asked", type=int, default=20_000)
+    options.add_argument("--connections", type=int, default=16)
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--role", choices=["floor", "load"], help=argparse.SUPPRESS)
+    options.add_argument("--port", type=int, help=argparse.SUPPRESS)
+    given = options.parse_args()
+    if given.role:
+        uvloop.run(floor(given.port) if given.role == "floor" else load(given.port, given.connections))
+        return 0
+    with tempfile.TemporaryDirectory(prefix="bridge-bench-") as folder, asyncio.Runner() as runner:
+        server = runner.run(fill(Path(folder), given.accounts))
+        try:
+            return 0 if verdict(measure(given, server.dsn, Path(folder))) else 1
+        finally:
+            runner.run(server.close())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
