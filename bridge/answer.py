@@ -16,20 +16,22 @@ import os
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 import uvloop
 
-from bridge import bookshelf, config, embedded, errors, kept, log, lookup, sockets
+from bridge import approval, asks, assembly, bookshelf, config, embedded, errors, kept, log, lookup, sockets, status
 from bridge.bookshelf import Bookshelf
-from bridge.config import Config
+from bridge.config import Config, Tenant
 from bridge.kept import Report
 from bridge.lookup import Lookups
 from bridge.server import Front, Surfaces, surfaces
 from bridge.server.admin import Admin
+from bridge.server.logins import Logins
+from bridge.server.web import Actions, Web
 from bridge.store import Store
 
 _FINISH, _LAST = 3.0, 0.5
@@ -51,7 +53,9 @@ class Serving:
         self._shelf = Bookshelf(db, bookshelf.folder(told.state_dir), dsn=dsn)
         self._shared = surfaces.shared(db, self._lookups, self._shelf)
         self._front = Front(surfaces.of(told, self._shared))
-        self._admin = Admin(db, told)
+        logins = Logins()
+        self._admin = Admin(db, told, logins)
+        self._web = Web(db, told, _actions(db), self._shared.guard.recent, logins=logins)
         self._tls = _tls(told)
         self._status = ""
 
@@ -60,7 +64,8 @@ class Serving:
         """Serve for the block; requests under way at its end are finished."""
         loop = asyncio.get_running_loop()
         await self._lookups.start()
-        servers = [(self._front.server(), http, self._tls), (Front(Surfaces([self._admin])).server(), admin, None)]
+        pages = Front(Surfaces([self._admin, self._web]))  # the page last: it answers for every other path
+        servers = [(self._front.server(), http, self._tls), (pages.server(), admin, None)]
         listening = [await loop.create_server(made, sock=one, ssl=tls) for made, given, tls in servers for one in given]
         try:
             yield
@@ -97,7 +102,7 @@ class Serving:
             _LOG.error("config.refused", problems=list(wrong.problems), in_force=str(self._told.path))
             return
         log.hide(told.secrets)
-        self._told = self._admin.told = told
+        self._told = self._admin.told = self._web.told = told
         self._front.surfaces = surfaces.of(told, self._shared)
         self._lookups.forget()
         _LOG.info("config.loaded", path=str(told.path), warnings=list(told.warnings))
@@ -121,6 +126,21 @@ class Serving:
                 self._status = status
                 self._report(f"status {status}")
             await asyncio.sleep(_LOOK if ready else 0.02)
+
+
+def _actions(db: Store) -> Actions:
+    """What the admin's page may have done."""
+
+    async def approve(tenant: Tenant, source: str) -> Mapping[str, int]:
+        return await approval.approve(db, assembly.job(tenant, source))
+
+    async def retry(tenant: Tenant) -> int:
+        return await status.retry(db, [tenant])
+
+    async def works() -> bool:
+        return await asks.daemon_works(db)
+
+    return Actions(approve=approve, retry=retry, works=works)
 
 
 def _tls(told: Config) -> ssl.SSLContext | None:

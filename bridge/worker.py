@@ -18,7 +18,7 @@ from pathlib import Path
 
 import uvloop
 
-from bridge import asks, assembly, config, errors, kept, log, pushes, store, sync
+from bridge import asks, assembly, config, errors, kept, log, pace, pushes, store, sync
 from bridge.assembly import Delivery
 from bridge.config import Config, Tenant
 from bridge.sources import Source
@@ -28,8 +28,6 @@ from bridge.workflow_queue import Queue
 _LOG = log.get()
 _AT_ONCE = 4
 """Runs of sources at the same time."""
-_PROBE = (60.0, 900.0)
-"""Seconds between probes of a source that refuses our credentials: the first pause, and the longest."""
 _GIVE_UP = 78
 """The exit code for what no restart mends, such as a database newer than this program (EX_CONFIG)."""
 
@@ -120,21 +118,9 @@ class Unit:
         table = tenant.sources[name]
         now = datetime.now(UTC)
         full = state["full_at"] is None or (now - state["full_at"]).total_seconds() >= table.full
-        return interval(table.every, state["failures"], denied=state["denied"]) - (
+        return pace.interval(table.every, state["failures"], denied=state["denied"]) - (
             now - state["tried_at"]
         ).total_seconds(), full
-
-
-def interval(every: float, failures: int, *, denied: bool) -> float:
-    """Seconds from one try of a source to the next.
-
-    A failed run is repeated sooner than `every`; refused credentials are tried once a minute, rising to fifteen.
-    """
-    if denied:
-        return min(_PROBE[1], _PROBE[0] * 2.0 ** min(max(failures - 1, 0), 10))
-    if failures:
-        return min(every, 5.0 * 2.0 ** min(failures - 1, 10))
-    return every
 
 
 async def run_logged(db: Store, job: sync.Job, source: Source, *, full: bool) -> sync.Report | None:

@@ -26,7 +26,7 @@ from mirrored import card
 from msgspec.structs import replace
 from served import TOKEN, serving
 
-from bridge import approval, assembly, config, health, log, lookup, outbox, sync, worker
+from bridge import approval, assembly, config, health, log, lookup, outbox, pace, sync, worker
 from bridge.contact import RawNumber, Record
 from bridge.demo.dav import Book, DavServer
 from bridge.demo.dav_faults import Fault
@@ -243,8 +243,8 @@ async def test_dav_401_is_shown_as_denied_and_probed_once_a_minute(scene: Scene,
     await scene.run()
     state = await scene.state()
     assert state["denied"]
-    assert worker.interval(1.0, state["failures"], denied=True) == 60.0
-    assert [worker.interval(1.0, n, denied=True) for n in (2, 3, 5, 99)] == [120.0, 240.0, 900.0, 900.0]
+    assert pace.interval(1.0, state["failures"], denied=True) == 60.0
+    assert [pace.interval(1.0, n, denied=True) for n in (2, 3, 5, 99)] == [120.0, 240.0, 900.0, 900.0]
     assert "run.denied" in said.getvalue()
 
 

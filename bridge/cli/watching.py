@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bridge import asks, status, worker
+from bridge import asks, pace, status
 from bridge.cli import delivery, options, output, session
 from bridge.config import Config, Tenant
 from bridge.status import Refusal, SinkState, SourceState, Status, Unreadable
@@ -55,7 +55,7 @@ def _due(told: Config, one: SourceState) -> datetime.datetime | None:
     if one.tried_at is None:
         return datetime.datetime.now(datetime.UTC)
     every = told.tenants[one.tenant].sources[one.source].every
-    return one.tried_at + datetime.timedelta(seconds=worker.interval(every, one.failures, denied=one.denied))
+    return one.tried_at + datetime.timedelta(seconds=pace.interval(every, one.failures, denied=one.denied))
 
 
 def _document(found: Status, daemon: bool, due: dict[SourceState, datetime.datetime | None]) -> dict[str, Any]:

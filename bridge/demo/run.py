@@ -181,7 +181,7 @@ async def _show(stage: Stage, caller: sample.Person, say: Say) -> None:
   CRM              {stage.crm_url}   how to log in: see the configuration
   Manager          {stage.manager_url.removesuffix("api.aspx")}_state   what it holds
   Lookups          {stage.lookup_url}
-  Admin            http://127.0.0.1:{stage.admin}/metrics   /health/ready
+  Admin's page     http://127.0.0.1:{stage.admin}/   also /metrics, /health/ready
   Configuration    {stage.config}   log: {stage.log}
 
 Who is {number}? {name} says the CONNECTOR's question:

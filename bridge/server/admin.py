@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import hmac
 import time
 from collections.abc import Mapping
 
@@ -13,25 +10,23 @@ from aiohttp import web
 
 from bridge import counts, errors, metrics
 from bridge.config import Config
-from bridge.server import Handler, peers, replies
-from bridge.server.peers import Throttle
-from bridge.server.replies import Refusal
+from bridge.server import Handler, replies
+from bridge.server.logins import Logins
 from bridge.store import Store
 
 _FRESH, _SHARE = 1.0, 20.0
 """Seconds that a page of metrics is good for, however often it is asked for; and at least so many times as long as it
 took to make, so that pages never take more than that share of what lookups need."""
 _DEADLINE = 2.0
-_CHALLENGE = 'Basic realm="bridge", charset="UTF-8"'
 
 
 class Admin:
     """The pages of [admin]; `told` may be replaced by a later configuration at any time."""
 
-    def __init__(self, db: Store, told: Config) -> None:
+    def __init__(self, db: Store, told: Config, logins: Logins | None = None) -> None:
         self.told = told
         self._db = db
-        self._throttle = Throttle()
+        self._logins = logins or Logins()
         self._page = b""
         self._good_until = float("-inf")
         self._making = asyncio.Lock()
@@ -60,7 +55,7 @@ class Admin:
 
     async def metrics(self, request: web.BaseRequest) -> web.StreamResponse:
         """All metrics; without the database, those that do not need it."""
-        self._admit(request)
+        self._logins.admit(self.told.admin.users, request)
         async with self._making:
             began = time.monotonic()
             if began > self._good_until:
@@ -75,27 +70,3 @@ class Admin:
                 return metrics.render(await counts.snapshot(self._db, self.told))
         except (errors.Unavailable, TimeoutError):
             return metrics.render(None)
-
-    def _admit(self, request: web.BaseRequest) -> None:
-        """Refuse who shows no password, where there are users."""
-        users = self.told.admin.users
-        given = request.headers.get("Authorization")
-        if not users or _allowed(users, given or ""):
-            return
-        wait = self._throttle.wrong(peers.address(request, ())) if given else 0.0
-        if wait:
-            raise Refusal(429, "too many wrong passwords from this address", after=wait)
-        raise Refusal(401, "a user and password of [admin].users are needed", challenge=_CHALLENGE)
-
-
-def _allowed(users: Mapping[str, str], header: str) -> bool:
-    """Whether these are the credentials of one of the users; takes the same time for whoever it is."""
-    scheme, _, coded = header.partition(" ")
-    try:
-        given = base64.b64decode(coded, validate=True) if scheme.lower() == "basic" else b""
-    except (binascii.Error, ValueError):
-        given = b""
-    right = False
-    for name, password in users.items():
-        right |= hmac.compare_digest(given, f"{name}:".encode() + password[:].encode())
-    return right

@@ -16,6 +16,7 @@ from bridge import config, errors, keys, lookup, metrics, workflows
 from bridge.config import Tenant
 from bridge.keys import Network
 from bridge.lookup import Begun, Lookups
+from bridge.recent import Recent
 from bridge.server import Handler, bodies, peers
 from bridge.server.access import Access, masked
 from bridge.server.lane import Admit, Ask, Later
@@ -37,6 +38,7 @@ class Guard:
         self.throttle = throttle or Throttle()
         self.patience = patience
         self.access = Access()
+        self.recent = Recent()
         self._paused = 0
 
     async def refuse(self, said: str) -> NoReturn:
@@ -136,6 +138,7 @@ class Connector:
         took = time.perf_counter() - began
         empty = found == lookup.NOBODY
         metrics.lookup("empty" if empty else "found", took)
+        self._guard.recent.note(self._place.tenant, asked, found, took)
         if self._guard.access.due():
             fields = {"number": masked(asked), "found": not empty, "seconds": round(took, 4)}
             self._guard.access.write("lookup.answered", tenant=self._place.tenant, **fields)

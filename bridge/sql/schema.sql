@@ -228,6 +228,7 @@ create table workflow_call (
     primary key (tenant, key)
 );
 create index workflow_call_due on workflow_call (due_at) where state in ('due', 'doing');
+create index workflow_call_asked on workflow_call (tenant, asked_at);
 
 -- A number for every state that an account ever was in: none comes twice, though an account be deleted and made anew.
 create sequence account_version as bigint;

@@ -21,3 +21,4 @@ create table workflow_call (
     primary key (tenant, key)
 );
 create index workflow_call_due on workflow_call (due_at) where state in ('due', 'doing');
+create index workflow_call_asked on workflow_call (tenant, asked_at);
