@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from listed import Listed, record
 
-from bridge import approval, assembly, config, errors, extension_outbox, keys, status, sync
+from bridge import approval, assembly, config, counts, errors, extension_outbox, keys, status, sync
 from bridge.contact import User
 from bridge.demo.manager import Manager
 from bridge.extension_outbox import plan
@@ -230,6 +230,15 @@ async def test_a_refused_key_stops_them_and_they_go_later(bench: Bench) -> None:
     await bench.db.execute("update sink set due_at = null")
     await bench.deliver()
     assert bench.names() == {"101": "Ann Lee"}
+
+
+async def test_waiting_and_refused_extensions_are_counted(bench: Bench) -> None:
+    await bench.run(ANN, User("u9", "12a", "Eve", "Doe"))
+    assert (await status.read(bench.db, [bench.tenant])).sinks[0].waiting == 2
+    await bench.deliver()
+    await bench.run(ANN, BOB, User("u9", "12a", "Eve", "Doe"))
+    row = await bench.db.row(counts.SQL["sinks"])
+    assert (row["waiting"], row["refused"], row["oldest"] > 0) == (1, 1, True)
 
 
 async def test_users_that_cannot_be_read_fail_the_run_and_change_nothing(bench: Bench) -> None:

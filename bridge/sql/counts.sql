@@ -10,9 +10,9 @@ select tenant, subject, name, event, count from total;
 
 -- name: sinks
 -- By the indexes of what is not clean: all the rest of the entries, which may be a million, is not read. A number that
--- goes with another one's push is not counted: that is one push.
-select s.tenant, s.name, s.denied <> '' as stopped, w.waiting, r.refused,
-       coalesce(extract(epoch from now() - w.since), 0)::float8 as oldest
+-- goes with another one's push is not counted: that is one push. Extensions are few.
+select s.tenant, s.name, s.denied <> '' as stopped, w.waiting + x.waiting as waiting, r.refused + x.refused as refused,
+       coalesce(extract(epoch from now() - least(w.since, x.since)), 0)::float8 as oldest
 from sink s
 cross join lateral (
     select count(*) as waiting, min(e.since) as since
@@ -21,4 +21,9 @@ cross join lateral (
 cross join lateral (
     select count(*) as refused
     from entry e where e.tenant = s.tenant and e.sink = s.name and e.state = 'refused'
-) r;
+) r
+cross join lateral (
+    select count(*) filter (where e.state <> 'refused') as waiting, count(*) filter (where e.state = 'refused') as refused,
+           min(e.since) filter (where e.state <> 'refused') as since
+    from extension e where e.tenant = s.tenant and e.sink = s.name and e.state <> 'clean'
+) x;
