@@ -138,7 +138,8 @@ async def ask(db: Store, request: Request) -> AsyncIterator[Said]:
         await session.execute("select pg_notify($1, $2)", _ASK, words)
         while True:
             try:
-                said = await asyncio.wait_for(heard.get(), 5)
+                async with asyncio.timeout(5):
+                    said = await heard.get()
             except TimeoutError:
                 if asked & await workers(db):
                     continue
@@ -159,7 +160,9 @@ async def serve(db: Store, told: Config, lend: Lend, wake: Callable[[], None]) -
             await session.listen(_ASK, lambda payload: asked.put_nowait(orjson.loads(payload)))
             while True:
                 with contextlib.suppress(TimeoutError):
-                    group.create_task(_answer(db, told, await asyncio.wait_for(asked.get(), 5), lend, wake))
+                    async with asyncio.timeout(5):
+                        words = await asked.get()
+                    group.create_task(_answer(db, told, words, lend, wake))
                 await session.execute("select 1")
     except ExceptionGroup as faults:
         lost, others = faults.split(errors.Unavailable)

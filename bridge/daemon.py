@@ -112,7 +112,8 @@ class Child:
             return
         self.signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(self._process.wait(), within)
+            async with asyncio.timeout(within):
+                await self._process.wait()
         except TimeoutError:
             _LOG.error("process.late", process=self.name)
             self.signal(signal.SIGKILL)

@@ -92,7 +92,8 @@ class ExtensionOutbox:
                 self._wake.clear()
                 if not await self._turn(session):
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._wake.wait(), _POLL)
+                        async with asyncio.timeout(_POLL):
+                            await self._wake.wait()
 
     async def _turn(self, session: Connection) -> bool:
         """Send one request, if one is due and may be sent; whether there may be more to do."""

@@ -98,10 +98,10 @@ class Outbox:
         await totals.add(session, tenant, "sink", name, counted)
 
     async def _nap(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._wake.wait(), seconds)
-        except TimeoutError:
-            return
+        # Not asyncio.wait_for: before Python 3.12 that loses a cancellation which comes with what it waits for.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
 
     async def _until_one_is_done(self) -> None:
         done, self._running = await asyncio.wait(self._running, timeout=0.5, return_when=asyncio.FIRST_COMPLETED)

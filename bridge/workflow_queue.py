@@ -83,7 +83,8 @@ class Queue:
                         await self._hold(session)
                     await self._take(session)
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._wake.wait(), _POLL)
+                        async with asyncio.timeout(_POLL):
+                            await self._wake.wait()
         finally:
             for task in self._running:
                 task.cancel()

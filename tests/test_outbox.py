@@ -250,3 +250,19 @@ async def test_a_storm_of_faults_ends_exactly_right(bench: Bench) -> None:
     changed = [revised(one, numbers=(RawNumber(f"+352 621 2{i:05}", "work"),)) for i, one in enumerate(people[10:])]
     await bench.sync(*changed, within=90)
     assert bench.book() == {f"3526212{i:05}": ("Person", f"N{i + 10}", "") for i in range(50)}
+
+
+async def test_a_drain_that_is_cancelled_as_it_wakes_ends(bench: Bench) -> None:
+    """`asyncio.wait_for` loses such a cancellation before Python 3.12, and a command then never ended."""
+    made = assembly.delivery(bench.db, bench.tenant, "pbx")
+    try:
+        for _ in range(5):
+            draining = asyncio.create_task(made.drain())
+            await asyncio.sleep(0.1)
+            made.wake()
+            await asyncio.sleep(0)
+            draining.cancel()
+            await asyncio.wait({draining}, timeout=5)
+            assert draining.done()
+    finally:
+        await made.sink.close()

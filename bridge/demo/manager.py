@@ -307,7 +307,8 @@ class Manager:
     async def _pause(self, seconds: float) -> None:
         """Wait, but not longer than the server lives."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._closing.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
 
 
 def _refuse(why: str) -> NoReturn:

@@ -234,7 +234,8 @@ async def _end(daemon: Process, stage: Stage) -> None:
     with contextlib.suppress(ProcessLookupError):
         daemon.terminate()
     try:
-        await asyncio.wait_for(daemon.wait(), _STOP_WITHIN)
+        async with asyncio.timeout(_STOP_WITHIN):
+            await daemon.wait()
     except TimeoutError:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(daemon.pid, signal.SIGKILL)

@@ -202,7 +202,8 @@ class SalesforceServer(Limits):
     async def _pause(self, seconds: float) -> None:
         """Wait, but not longer than the server lives."""
         try:
-            await asyncio.wait_for(self._closing.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
         except TimeoutError:
             return
 
