@@ -56,6 +56,7 @@ class SalesforceServer(Limits):
         self._logins = Logins(org, self.login)
         self._rest = rest.Rest(org, self)
         self._closing = asyncio.Event()
+        self._accounts: dict[str, str] = {}
         self._people: dict[str, str] = {}
         if username:
             org.update(org.user, {"Username": username})
@@ -116,9 +117,14 @@ class SalesforceServer(Limits):
         self._logins.expire()
 
     def _account(self, name: str) -> str | None:
-        rows = self.org.tables["Account"].rows
-        found = (id for id in self.org.ids("Account") if rows[id]["Name"] == name)
-        return (next(found, None) or self.org.put("Account", {"Name": name})) if name else None
+        """The account of this name, made where there is none."""
+        if not name:
+            return None
+        rows, known = self.org.tables["Account"].rows, self._accounts.get(name, "")
+        if known not in rows or rows[known]["Name"] != name:
+            found = (id for id in self.org.ids("Account") if rows[id]["Name"] == name) if known else iter(())
+            known = self._accounts[name] = next(found, None) or self.org.put("Account", {"Name": name})
+        return known
 
     def _runner(self, handler: _Handler) -> web.AppRunner:
         app = web.Application(client_max_size=64 << 20)
