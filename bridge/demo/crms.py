@@ -35,7 +35,7 @@ class CardDav:
     def __init__(self) -> None:
         self.book = Book("/dav/demo/customers/", "Customers")
         self._password = secrets.token_urlsafe(12)
-        self._server = DavServer(self.book, username="demo", password=self._password)
+        self.server = DavServer(self.book, username="demo", password=self._password)
 
     def put_person(self, key: str, person: Person) -> None:
         """Create or replace a card."""
@@ -47,7 +47,7 @@ class CardDav:
 
     def serve(self) -> AbstractAsyncContextManager[str]:
         """Serve for the block, which gets the URL."""
-        return self._server.serve()
+        return self.server.serve()
 
     def table(self, url: str) -> Mapping[str, str]:
         """The keys of the `[source.x]` that reads it there."""
