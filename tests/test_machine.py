@@ -348,7 +348,8 @@ def born() -> Iterator[Nursery]:
 
 def test_whatever_happens_the_manager_ends_exactly_right(dsn: str, born: Nursery, tmp_path: Path) -> None:
     examples = int(os.environ.get("BRIDGE_EXAMPLES", "30"))
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run: Any = run_state_machine_as_test  # hypothesis gives it no types
+    run(
         lambda: World(dsn, born, tmp_path / "bridge.toml"),
         settings=settings(
             max_examples=examples,

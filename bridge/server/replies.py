@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 import time
 from collections.abc import Mapping
@@ -39,18 +40,27 @@ class Refusal(Exception):
         return reply
 
 
-class Ready(web.StreamResponse):
-    """200 with a JSON document that is ready: head and body leave in one piece, as bytes.
+class Instant(web.StreamResponse):
+    """An answer that is ready: head and body leave in one piece, as bytes.
 
-    A lookup's answer differs from the last one in nothing but its length and body, and most of what aiohttp does for
-    an answer is to make a head. What is out of the ordinary takes aiohttp's way.
+    Most of what aiohttp does for an answer is to make a head. What is out of the ordinary takes aiohttp's way.
     """
 
-    def __init__(self, raw: bytes) -> None:
-        super().__init__()
-        self._raw = raw
+    methods: frozenset[str] | None = None
+    """Those to which it may be given so; None: all."""
+
+    def __init__(self, status: int = 200) -> None:
+        super().__init__(status=status)
         self._stays = True
         self._other: web.Response | None = None
+
+    @abc.abstractmethod
+    def whole(self) -> bytes:
+        """The answer as it goes over the wire to a client that stays."""
+
+    @abc.abstractmethod
+    def plain(self) -> web.Response:
+        """The same as aiohttp's."""
 
     @property
     def keep_alive(self) -> bool | None:
@@ -63,12 +73,13 @@ class Ready(web.StreamResponse):
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("the client is gone")
-        usual = request.version == HttpVersion11 and request.method in ("POST", "GET") and request.keep_alive
+        fits = self.methods is None or request.method in self.methods
+        usual = request.version == HttpVersion11 and fits and request.keep_alive
         # A client that does not read its answers is waited for, which is aiohttp's way, too.
         if usual and self._stays and not transport.get_write_buffer_size():
-            transport.write(ready(self._raw))
+            transport.write(self.whole())
             return None
-        self._other = web.Response(body=self._raw, headers=_HEADERS)
+        self._other = self.plain()
         if not self._stays:
             self._other.force_close()
         writer = await self._other.prepare(request)
@@ -78,6 +89,22 @@ class Ready(web.StreamResponse):
     async def write_eof(self, data: bytes = b"") -> None:
         if self._other:
             await self._other.write_eof()
+
+
+class Ready(Instant):
+    """200 with a JSON document: a lookup's answer differs from the last one in nothing but its length and body."""
+
+    methods = frozenset({"GET", "POST"})
+
+    def __init__(self, raw: bytes) -> None:
+        super().__init__()
+        self._raw = raw
+
+    def whole(self) -> bytes:
+        return ready(self._raw)
+
+    def plain(self) -> web.Response:
+        return web.Response(body=self._raw, headers=_HEADERS)
 
 
 def ready(raw: bytes) -> bytes:

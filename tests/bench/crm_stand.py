@@ -12,7 +12,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 sys.path[:0] = [str(Path(__file__).parents[2])]
 
@@ -25,19 +25,22 @@ def person(n: int, last: str = "Müller") -> Person:
     return Person(f"Anna{n}", f"{last}-{n}", f"Firma {n // 5}", f"+49 30 {1_000_000 + n}", f"+352 621 {n:06}")
 
 
-def set_clock(crm: Any, moment: datetime.datetime) -> None:
+def set_clock(name: crms.Name, crm: Any, moment: datetime.datetime) -> None:
     """What the stand-in stamps records with; Zimbra counts changes and has no such clock."""
-    holder = getattr(crm, "org", getattr(crm, "store", crm))
-    if not hasattr(holder, "now"):
-        holder = crm
-    if hasattr(holder, "now"):
-        holder.now = moment.replace(microsecond=0)
+    moment = moment.replace(microsecond=0)
+    match name:
+        case "salesforce":
+            crm.org.now = moment
+        case "sugarcrm":
+            crm.now = moment
+        case "suitecrm":
+            crm.store.now = moment
 
 
 async def main(name: crms.Name, contacts: int) -> None:
-    crm = crms.make(name)
+    crm: Any = crms.make(name)
     # All is older than a delta's overlap reaches.
-    set_clock(crm, datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1))
+    set_clock(name, crm, datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1))
     for n in range(contacts):
         crm.put_person(str(n), person(n))
     lines = asyncio.StreamReader()
@@ -45,11 +48,11 @@ async def main(name: crms.Name, contacts: int) -> None:
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     async with crm.serve() as url:
         print(json.dumps(crm.table(url)), flush=True)
-        calls: list[str] = crm.calls  # type: ignore[attr-defined]  # all but the address book have it
+        calls: list[str] = crm.calls
         seen = len(calls)
-        set_clock(crm, datetime.datetime.now(datetime.UTC))
+        set_clock(name, crm, datetime.datetime.now(datetime.UTC))
         while line := (await lines.readline()).decode().split():
-            set_clock(crm, datetime.datetime.now(datetime.UTC))
+            set_clock(name, crm, datetime.datetime.now(datetime.UTC))
             if line[0] == "change":
                 for n in range(int(line[1])):
                     crm.put_person(str(n * 7), person(n * 7, f"Meier{time.time_ns() % 1000}"))
@@ -59,4 +62,4 @@ async def main(name: crms.Name, contacts: int) -> None:
                 seen = len(calls)
 
 
-asyncio.run(main(sys.argv[1], int(sys.argv[2])))  # type: ignore[arg-type]  # told by crm_sync.py
+asyncio.run(main(cast("crms.Name", sys.argv[1]), int(sys.argv[2])))

@@ -8,6 +8,7 @@ for every number, `http-each` connects and posts a `/services/Lookup` for every 
 takes from before the connection to the end of the answer.
 """
 
+import abc
 import asyncio
 import collections
 import functools
@@ -83,8 +84,9 @@ class Asker(asyncio.Protocol):
         self._buffer = b""
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
+    @abc.abstractmethod
     def question(self, number: bytes) -> bytes:
-        raise NotImplementedError
+        """The bytes that ask for a number."""
 
     def farewell(self) -> bytes:
         return b""
