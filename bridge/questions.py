@@ -3,13 +3,14 @@
 What waits is asked together, in one query: a lone question waits for nothing, and many cost little more than one.
 Where many come at a time, half of them are waited for, a millisecond at most, so that one half is on its way while
 the other comes in. Without the database a question is told so at once, and connections come back by themselves.
+What a replica cannot say for certain goes on to the primary (`replica`).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from bridge import errors, log, store
@@ -41,16 +42,40 @@ Found = tuple[str, str]
 """The source of one contact, and the contact as `contact.dump` made it."""
 
 
+Current = Callable[[], Awaitable[bool]]
+"""Whether what one connection answers now counts."""
+
 T = TypeVar("T")
 Waiting = tuple[Question, "asyncio.Future[list[Found]]"]
 
 
-class Questions:
-    """Answers each question with the contacts of the first of its numbers that has any, in the order of the rule."""
+async def _always() -> bool:
+    return True
 
-    def __init__(self, db: Store, held: int = 2) -> None:
+
+class Questions:
+    """Answers each question with the contacts of the first of its numbers that has any, in the order of the rule.
+
+    `current` makes of each connection what says whether its answers count; questions that it leaves go to `instead`.
+    `named` is what the log calls it.
+    """
+
+    def __init__(
+        self,
+        db: Store,
+        held: int = 2,
+        *,
+        named: str = "lookup",
+        patience: float = DEADLINE,
+        current: Callable[[Connection], Current] = lambda _connection: _always,
+        instead: Questions | None = None,
+    ) -> None:
         self._db = db
         self._held = held
+        self._named = named
+        self._patience = patience
+        self._current = current
+        self._instead = instead
         self._waiting: deque[Waiting] = deque()
         self._idle: list[asyncio.Future[None]] = []
         self._called = False
@@ -76,11 +101,20 @@ class Questions:
         for line in self.lines:
             line.cancel()
         await asyncio.gather(*self.lines, return_exceptions=True)
-        self._fail("this process is stopping")
+        self._leave("this process is stopping")
 
-    async def ask(self, question: Question) -> list[Found]:
-        """The contacts, [] for none; Unavailable at once where the database is away."""
-        return await self.put(question)
+    @property
+    def up(self) -> bool:
+        """Whether there is a connection."""
+        return self._up > 0
+
+    def adopt(self, batch: Sequence[Waiting], reason: str = "") -> None:
+        """Answer questions that were put elsewhere, where that is possible."""
+        if self._up:
+            self._waiting.extend(batch)
+            self._call()
+        else:
+            _fail(batch, reason or self.reason)
 
     def put(self, question: Question) -> asyncio.Future[list[Found]]:
         """What `ask` waits for."""
@@ -133,7 +167,7 @@ class Questions:
         while True:
             began = loop.time()
             try:
-                connection = await _within_deadline(self._db.connect())
+                connection = await within_deadline(self._db.connect(DEADLINE))
                 try:
                     await self._line(connection, tried)
                 except errors.Unavailable as fault:
@@ -150,11 +184,11 @@ class Questions:
 
     async def _line(self, connection: Connection, tried: asyncio.Future[None]) -> None:
         """Answer on one connection until it is lost."""
-        find = await _within_deadline(_prepared(connection))
+        find = await within_deadline(_prepared(connection))
         self._up += 1
         if self.reason:
             self.reason = ""
-            _LOG.info("lookup.ready")
+            _LOG.info(f"{self._named}.ready")
         if not tried.done():
             tried.set_result(None)
         try:
@@ -172,6 +206,7 @@ class Questions:
 
         connection.at_end(ended)
         planned, changes = loop.time(), self._changes
+        current = self._current(connection)
         while not connection.closed:
             idle = loop.create_future()
             self._idle.append(idle)
@@ -185,32 +220,54 @@ class Questions:
             age = loop.time() - planned
             if age > _PLAN_GOOD or (age > _PLAN_LEAST and changes != self._changes):
                 planned, changes = loop.time(), self._changes
-                await _within_deadline(connection.execute(SQL["plan_anew"]))
-            await self._carry(find, self._take())
+                await within_deadline(connection.execute(SQL["plan_anew"]))
+            await self._carry(find, self._take(), current)
+            if connection.misplaced:
+                raise errors.Unavailable("the database's server is no longer the one to ask")
         raise errors.Unavailable("the database closed the connection")
 
-    async def _carry(self, find: Prepared, batch: Sequence[Waiting]) -> None:
+    async def _carry(self, find: Prepared, batch: Sequence[Waiting], current: Current) -> None:
         self._under_way += len(batch)
         try:
-            if batch:
-                await _ask(find, batch)
+            if batch and (self._instead is None or await current()):
+                await _ask(find, batch, self._patience)
+            elif batch and self._instead:
+                self._instead.adopt(batch)
+        except errors.Unavailable as fault:
+            self._failed(batch, str(fault))
+            raise
+        except BaseException:
+            self._failed(batch, "the lookup was broken off")
+            raise
         finally:
             self._under_way -= len(batch)
+
+    def _failed(self, batch: Sequence[Waiting], reason: str) -> None:
+        """Those of them that nobody answered go elsewhere, or are told why not."""
+        left = [one for one in batch if not one[1].done()]
+        if self._instead:
+            self._instead.adopt(left, reason)
+        else:
+            _fail(left, reason)
 
     def _lost(self, reason: str) -> None:
         if self._up:
             self._call()
             return
         if not self.reason or self.reason != reason:
-            _LOG.warning("lookup.unavailable", reason=reason)
+            _LOG.warning(f"{self._named}.unavailable", reason=reason)
         self.reason = reason
-        self._fail(reason)
+        self._leave(reason)
 
-    def _fail(self, reason: str) -> None:
-        while self._waiting:
-            _, future = self._waiting.popleft()
-            if not future.done():
-                future.set_exception(errors.Unavailable(reason, after=1.0))
+    def _leave(self, reason: str) -> None:
+        waiting, self._waiting = self._waiting, deque()
+        self._failed(waiting, reason)
+
+
+def _fail(batch: Sequence[Waiting], reason: str) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(errors.Unavailable(reason, after=1.0))
 
 
 async def _prepared(connection: Connection) -> Prepared:
@@ -223,25 +280,19 @@ async def _prepared(connection: Connection) -> Prepared:
     return find
 
 
-async def _within_deadline(work: Coroutine[Any, Any, T]) -> T:
+async def within_deadline(work: Coroutine[Any, Any, T], seconds: float = DEADLINE) -> T:
+    """What it makes; Unavailable where that takes longer."""
     try:
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(seconds):
             return await work
     except TimeoutError:
-        raise errors.Unavailable(f"the database does not answer within {DEADLINE:.0f} s") from None
+        raise errors.Unavailable(f"the database does not answer within {seconds:g} s") from None
 
 
-async def _ask(find: Prepared, batch: Sequence[Waiting]) -> None:
+async def _ask(find: Prepared, batch: Sequence[Waiting], within: float) -> None:
     """One query for all of them."""
-    try:
-        rows = await find.fetch(*arguments([question for question, _ in batch]), within=DEADLINE)
-    except BaseException as fault:
-        reason = str(fault) if isinstance(fault, errors.Unavailable) else "the lookup was broken off"
-        for _, future in batch:
-            if not future.done():
-                future.set_exception(errors.Unavailable(reason, after=1.0))
-        raise
-    found = sort_out(rows, [question for question, _ in batch])
+    asked = [question for question, _ in batch]
+    found = sort_out(await find.fetch(*arguments(asked), within=within), asked)
     for (_, future), contacts in zip(batch, found, strict=True):
         if not future.done():
             future.set_result(contacts)

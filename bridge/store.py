@@ -1,6 +1,8 @@
 """PostgreSQL: connections, named queries, migrations; the only importer of asyncpg.
 
-Every fault of the database leaves here as `errors.Unavailable`: it waits and comes back, nobody else falls.
+Every fault of the database leaves here as `errors.Unavailable`: it waits and comes back, nobody else falls. Of several
+servers the one that takes writes is asked (of a replica's: one that stands by), and a connection whose server ceased
+to be that, or vanished, is thrown away: the next one goes to whoever is it then.
 Queries stand in `bridge/sql/<module>.sql`, each under a line `-- name: x`, and are used by that module alone.
 """
 
@@ -12,23 +14,30 @@ import hashlib
 import importlib.resources
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import asyncpg
 
-from bridge import errors
+from bridge import errors, hosts, log, migrations
+from bridge.hosts import Host
 
 _GENTLE = 15
 """The nice value of an embedded server's process that works for a run."""
 
-VERSION = 5
+VERSION = 6
 """The schema's version: the number of the last migration."""
 
 CHANNEL = "bridge_numbers"
 """Where a commit names the numbers whose answers change: JSON `[tenant, number, …]`; `[tenant]` alone: any of them."""
 
+_LOG = log.get()
+_CONNECT, _RESET = 10.0, 2.0
+"""Seconds that connecting may take with all servers that a URL names, and cleaning up a connection for its next use."""
+_PULSE, _PROBE = 10.0, 3.0
+"""Seconds after which a statement's server is asked whether it lives, and that it has for an answer."""
 _LOST = (asyncpg.PostgresConnectionError, asyncpg.InternalClientError, OSError, TimeoutError)
 _LATER = (
     asyncpg.exceptions.OperatorInterventionError,  # shutdown, crash recovery, cancelled
@@ -54,13 +63,18 @@ def lock_key(*words: str) -> int:
     return int.from_bytes(hashlib.blake2b("\0".join(words).encode(), digest_size=8).digest(), "big", signed=True)
 
 
+def _said(fault: BaseException) -> str:
+    if isinstance(fault, asyncpg.exceptions.TargetServerAttributeNotMatched):
+        return "it is another kind of server than is asked for (one takes writes, the others stand by)"
+    return str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+
+
 def _unavailable(fault: BaseException) -> errors.Unavailable:
-    text = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
-    return errors.Unavailable(f"the database is not there: {text}")
+    return errors.Unavailable(f"the database is not there: {_said(fault)}")
 
 
 @contextlib.contextmanager
-def _faults() -> Any:
+def _faults() -> Iterator[None]:
     try:
         yield
     except (*_LOST, *_LATER) as fault:
@@ -89,36 +103,69 @@ class Prepared:
 
 
 class Connection:
-    """One connection; a wrapper that gives the driver's faults our names."""
+    """One connection; a wrapper that gives the driver's faults our names.
 
-    def __init__(self, raw: Any) -> None:
+    `standby`: to a server that stands by. `lives` is called every `pulse` seconds while a statement is under way, and
+    cuts the connection where the server answers nobody.
+    """
+
+    def __init__(self, raw: Any, lives: Callable[[], Awaitable[bool]], *, pulse: float, standby: bool) -> None:
         self.raw = raw
+        self._lives = lives
+        self._pulse = pulse
+        self._standby = standby
+        self._watching: asyncio.Task[None] | None = None
+
+    @contextlib.contextmanager
+    def _asked(self) -> Iterator[None]:
+        """Around what the server is asked."""
+        doubt = asyncio.get_running_loop().call_later(self._pulse, self._doubt)
+        try:
+            with _faults():
+                yield
+        except errors.Unavailable as fault:
+            if isinstance(fault.__cause__, asyncpg.exceptions.ReadOnlySQLTransactionError):
+                self.raw.terminate()  # a primary that is one no more: whoever connects anew comes to the next one
+            raise
+        finally:
+            doubt.cancel()
+            if self._watching:
+                self._watching.cancel()
+                self._watching = None
+
+    def _doubt(self) -> None:
+        self._watching = asyncio.ensure_future(self._watch())
+
+    async def _watch(self) -> None:
+        if await self._lives():
+            await asyncio.sleep(self._pulse)
+            self._doubt()
 
     async def fetch(self, sql: str, *args: Any) -> list[Any]:
-        with _faults():
+        with self._asked():
             rows: list[Any] = await self.raw.fetch(sql, *args)
             return rows
 
     async def row(self, sql: str, *args: Any) -> Any:
         """The first row, or None."""
-        with _faults():
+        with self._asked():
             return await self.raw.fetchrow(sql, *args)
 
     async def value(self, sql: str, *args: Any) -> Any:
         """The first column of the first row, or None."""
-        with _faults():
+        with self._asked():
             return await self.raw.fetchval(sql, *args)
 
     async def execute(self, sql: str, *args: Any) -> int:
         """Run it; the number of rows it touched, 0 where that means nothing."""
-        with _faults():
+        with self._asked():
             last = (await self.raw.execute(sql, *args)).rpartition(" ")[2]
         return int(last) if last.isdigit() else 0
 
     async def prepare(self, sql: str) -> Prepared:
         """Plan a query; Unavailable where its tables are not there, or not yet those of this version."""
         try:
-            with _faults():
+            with self._asked():
                 return Prepared(await self.raw.prepare(sql))
         except asyncpg.SyntaxOrAccessError as fault:
             raise errors.Unavailable(f"the database has not this version's tables: {fault}") from fault
@@ -129,13 +176,13 @@ class Connection:
 
     async def copy(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """COPY rows into a table. The columns are named, for the driver remembers a table by its name alone."""
-        with _faults():
+        with self._asked():
             await self.raw.copy_records_to_table(table, columns=list(columns), records=rows)
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
         """All or nothing: commits at the end of the block, rolls back when it raises."""
-        with _faults():
+        with self._asked():
             transaction = self.raw.transaction()
             await transaction.start()
         try:
@@ -144,44 +191,114 @@ class Connection:
             with contextlib.suppress(*_LOST, *_LATER, asyncpg.InterfaceError):
                 await transaction.rollback()
             raise
-        with _faults():
+        with self._asked():
             await transaction.commit()
 
     async def listen(self, channel: str, heard: Any) -> None:
         """Call `heard(payload)` for every NOTIFY on the channel while the connection lives."""
-        with _faults():
+        with self._asked():
             await self.raw.add_listener(channel, lambda _c, _p, _ch, payload: heard(payload))
 
     @property
     def closed(self) -> bool:
         return bool(self.raw.is_closed())
 
+    @property
+    def misplaced(self) -> bool:
+        """Whether its server said, with its last answer, that it is no longer of the kind that was asked for."""
+        told = self.raw.get_settings()
+        stands_by = getattr(told, "in_hot_standby", "off") == "on"
+        return not stands_by if self._standby else stands_by or told.default_transaction_read_only == "on"
+
 
 class Store:
     """The database of a daemon or a command.
 
     `yielding`: the server is this machine's embedded one, and what runs in sessions of their own gives way there to
-    what others ask (a first load to lookups). Never for a server elsewhere, whose process ids mean nothing here.
+    what others ask. `standby`: the URL names replicas, any of which will do. `pulse`: seconds after which a statement's
+    server is asked whether it lives, and again.
     """
 
-    def __init__(self, dsn: str, *, size: int = 4, name: str = "bridge", yielding: bool = False) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        size: int = 4,
+        name: str = "bridge",
+        yielding: bool = False,
+        standby: bool = False,
+        pulse: float = _PULSE,
+    ) -> None:
+        self.name = name
         self._dsn = dsn
+        self._hosts = hosts.named(dsn)
+        self._used: Host | None = None
         self._size = size
         self._yielding = yielding
-        self._settings = {"application_name": name, "timezone": "UTC", "jit": "off"}
+        self._standby = standby
+        self._pulse = pulse
+        self._settings = {"application_name": name, "timezone": "UTC", "jit": "off", **hosts.SERVER}
+        self._open: weakref.WeakSet[Any] = weakref.WeakSet()
         self._pool: Any = None
         self._opening = asyncio.Lock()
 
-    async def connect(self) -> Connection:
+    async def connect(self, within: float = _CONNECT) -> Connection:
         """A connection of its own, outside the pool: the caller closes it with `release`."""
-        with _faults():
-            raw = await asyncpg.connect(
-                self._dsn, timeout=10, server_settings=self._settings, target_session_attrs="read-write"
-            )
+        raw = await self._dial(within=within)
         if self._yielding:
             with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, raw.get_server_pid(), _GENTLE)
-        return Connection(raw)
+        return self._wrap(raw)
+
+    async def _dial(self, _dsn: None = None, *, within: float = _CONNECT, **options: Any) -> Any:
+        """The driver's connection to the first server of the right kind; each has its share of the time.
+
+        Not left to the driver, which gives the first server all of it and ends at one that refuses a password. The
+        server that was right last time is asked first: one that was not goes to the end, also where who wanted a
+        connection has lost patience with it (https://github.com/MagicStack/asyncpg/issues/1155).
+        """
+        wrong = []
+        for host in tuple(self._hosts):
+            kind = "standby" if self._standby else "read-write"
+            options |= {"timeout": within / len(self._hosts), "target_session_attrs": kind, **host.options()}
+            try:
+                raw = await asyncpg.connect(self._dsn, server_settings=self._settings, **options)
+            except BaseException as fault:
+                self._hosts.sort(key=host.__eq__)  # to the end, the others staying as they are
+                if not isinstance(fault, (*_LOST, *_LATER)):
+                    raise
+                if len(self._hosts) == 1:
+                    raise _unavailable(fault) from fault
+                wrong.append(f"{host} {_said(fault)}")
+                continue
+            self._note(host)
+            self._open.add(raw)
+            hosts.watch(raw._transport)
+            return raw
+        raise errors.Unavailable(f"none of the database's servers is there: {'; '.join(wrong)}")
+
+    def _wrap(self, raw: Any) -> Connection:
+        return Connection(raw, lambda: self._lives(raw._addr), pulse=self._pulse, standby=self._standby)
+
+    async def _lives(self, address: Any) -> bool:
+        """Whether a server answers who connects to it, be it with a refusal; else all connections to it are cut."""
+        where = {"host": address[0], "port": address[1]} if isinstance(address, tuple) else {"host": address}
+        try:
+            probe = await asyncpg.connect(self._dsn, timeout=_PROBE, target_session_attrs="any", **where)
+        except _LOST:
+            _LOG.warning("database.silent", server=":".join(map(str, where.values())))
+            for raw in [one for one in self._open if one._addr == address]:
+                raw.terminate()
+            return False
+        except asyncpg.PostgresError:
+            return True
+        probe.terminate()
+        return True
+
+    def _note(self, host: Host) -> None:
+        if host != self._used and host.port:
+            _LOG.info("database.server", server=str(host), standby=self._standby)
+        self._used = host
 
     @staticmethod
     async def release(connection: Connection) -> None:
@@ -203,15 +320,7 @@ class Store:
     async def _ready(self) -> Any:
         async with self._opening:
             if self._pool is None:
-                with _faults():
-                    self._pool = await asyncpg.create_pool(
-                        self._dsn,
-                        min_size=0,
-                        max_size=self._size,
-                        timeout=10,
-                        server_settings=self._settings,
-                        target_session_attrs="read-write",
-                    )
+                self._pool = await asyncpg.create_pool(min_size=0, max_size=self._size, connect=self._dial)
         return self._pool
 
     @contextlib.asynccontextmanager
@@ -220,11 +329,17 @@ class Store:
         pool = self._pool or await self._ready()
         with _faults():
             raw = await pool.acquire()
+        connection = self._wrap(raw)
         try:
-            yield Connection(raw)
+            yield connection
+        except asyncio.CancelledError:
+            raw.terminate()  # whoever lost patience is not made to wait until the server confirms it
+            raise
         finally:
             with contextlib.suppress(*_LOST, *_LATER, asyncpg.InterfaceError):
-                await pool.release(raw)
+                if not connection.closed and connection.misplaced:
+                    raw.terminate()
+                await pool.release(raw, timeout=_RESET)
 
     async def fetch(self, sql: str, *args: Any) -> list[Any]:
         async with self.pooled() as connection:
@@ -270,47 +385,16 @@ async def locked(store: Store, *words: str, wait: bool = True) -> AsyncIterator[
         await store.release(connection)
 
 
-def _migrations() -> list[tuple[int, str]]:
-    """The steps from one schema to the next: `migrations/0002_words.sql` arrives at version 2."""
-    folder = importlib.resources.files("bridge.sql").joinpath("migrations")
-    if not folder.is_dir():
-        return []
-    steps = [(int(f.name[:4]), f.read_text("utf-8")) for f in folder.iterdir() if re.match(r"\d{4}_.*\.sql$", f.name)]
-    return sorted(steps)
-
-
-async def version(connection: Connection) -> int:
-    """The schema's version in the database; 0: there is none."""
-    if await connection.value("select to_regclass('schema_version')") is None:
-        return 0
-    return int(await connection.value("select version from schema_version") or 0)
+version = migrations.version
 
 
 async def migrate(store: Store) -> tuple[int, int]:
-    """Bring the database to this version, one at a time among all daemons; (before, after).
-
-    A database newer than the program is refused: an old program would write what the new one no longer reads.
-    """
+    """Bring the database to this version, one at a time among all daemons; (before, after). Unsupported: why not."""
     async with locked(store, "migrate") as connection:
         assert connection is not None
-        server = await connection.value("select current_setting('server_version_num')::int")
-        if server < 150000:
-            raise errors.Unsupported(f"PostgreSQL {server // 10000} is too old: bridge needs 15 or newer")
-        before = await version(connection)
-        if before > VERSION:
+        try:
+            return await migrations.bring(connection, VERSION)
+        except asyncpg.InsufficientPrivilegeError as lack:
             raise errors.Unsupported(
-                f"the database has schema {before}, this bridge knows {VERSION}: run the newer bridge that made it"
-            )
-        if before == VERSION:
-            return before, before
-        async with connection.transaction():
-            if before == 0:
-                await connection.execute("create table schema_version (version integer not null)")
-                await connection.execute("insert into schema_version values (0)")
-                schema = importlib.resources.files("bridge.sql").joinpath("schema.sql").read_text("utf-8")
-                await connection.execute(schema)
-            for number, sql in _migrations():
-                if before and before < number <= VERSION:
-                    await connection.execute(sql)
-            await connection.execute("update schema_version set version = $1", VERSION)
-        return before, VERSION
+                f"the database's user may not make tables ({lack}): let it own the database, or a schema of its own"
+            ) from lack
