@@ -12,14 +12,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import msgspec
 import orjson
 
-from bridge import errors, log, numbers, questions, store
+from bridge import errors, log, numbers, questions, shown, store
 from bridge.answers import Answers, Asked
 from bridge.config import Tenant
+from bridge.nearby import Nearby
 from bridge.numbers import plans
-from bridge.questions import DEADLINE, Found, Question, Questions
+from bridge.questions import DEADLINE, Found, Question
+from bridge.replica import Either
+from bridge.sheets import Held, Sheet
 from bridge.store import Store
 
 SQL = store.queries("lookup")
@@ -55,7 +57,7 @@ def directory(tenant: Tenant) -> Directory:
         internal_digits=tenant.internal_digits,
         limit=connector.limit if connector else _LIMIT,
         suffix=connector.suffix if connector else 0,
-        shown={name: (source.label, _http(source.logo)) for name, source in tenant.sources.items()},
+        shown={name: (source.label, shown.http(source.logo)) for name, source in tenant.sources.items()},
         workflows=tuple(connector.workflow) if connector else (),
     )
 
@@ -83,36 +85,52 @@ class Begun(NamedTuple):
 
 
 class Lookups:
-    """Answers lookups from memory or the database; Unavailable at once while the database is away."""
+    """Answers lookups from memory or the database; Unavailable at once while the database is away.
 
-    def __init__(self, db: Store, answers: Answers | None = None) -> None:
+    `nearby` holds tenants in memory, as far as there is room and word of changes arrives.
+    `replica` reads from standbys of the database.
+    """
+
+    def __init__(
+        self, db: Store, answers: Answers | None = None, replica: Store | None = None, nearby: Nearby | None = None
+    ) -> None:
         self.db = db
-        self._questions = Questions(db)
+        self._questions = Either(db, replica)
         self._answers = answers or Answers()
+        self._nearby = nearby or Nearby(db)
         self._by_tail = False
-        self._listening: asyncio.Task[None] | None = None
+        self._chores: list[asyncio.Task[None]] = []
 
     @property
     def reason(self) -> str:
         """Why there are no answers; "" while there are."""
         return self._questions.reason
 
+    @property
+    def state(self) -> str:
+        """Whether there are answers, and who gives them, in words."""
+        return self._questions.state
+
+    @property
+    def alone(self) -> str:
+        """That a replica answers alone, and why; "" where it does not."""
+        return self._questions.alone
+
     async def start(self) -> None:
         """Connect, and return when that has succeeded or failed for the first time."""
-        self._listening = asyncio.create_task(self._listen())
+        self._chores = [asyncio.create_task(self._listen()), asyncio.create_task(self._nearby.run())]
         await self._questions.start()
 
     async def run(self) -> None:
         """Wait for ever; what ends it is a mistake, and raised."""
-        assert self._listening
-        ended, _ = await asyncio.wait((self._listening, *self._questions.lines), return_when=asyncio.FIRST_COMPLETED)
+        ended, _ = await asyncio.wait((*self._chores, *self._questions.lines), return_when=asyncio.FIRST_COMPLETED)
         for task in ended:
             task.result()
 
     async def close(self) -> None:
-        if self._listening:
-            self._listening.cancel()
-            await asyncio.gather(self._listening, return_exceptions=True)
+        for chore in self._chores:
+            chore.cancel()
+        await asyncio.gather(*self._chores, return_exceptions=True)
         await self._questions.close()
 
     def remembered(self, place: Directory, asked: str) -> bytes | None:
@@ -121,6 +139,9 @@ class Lookups:
 
     async def answer(self, place: Directory, asked: str) -> bytes:
         """The JSON array of who has this number."""
+        near = self._near(place, asked)
+        if near is not None:
+            return near
         keys = readings(place, asked)
         if not keys:
             return NOBODY
@@ -129,13 +150,16 @@ class Lookups:
         depends = self._answers.asking(place.tenant, (*keys, _tail_key(tail)) if tail else keys)
         found = await self._questions.ask(Question(place.tenant, keys, place.limit))
         if not found and tail:
-            found = await _by_suffix(self.db, place.tenant, keys, tail)
+            found = await _by_suffix(self._questions.store, place.tenant, keys, tail)
         body = render(place, found)
         self._answers.keep((place, asked), depends, body)
         return body
 
     def begin(self, place: Directory, asked: str) -> Begun | bytes | None:
         """The same without waiting: the answer, or what will have it; None where that takes more than one question."""
+        near = self._near(place, asked)
+        if near is not None:
+            return near
         keys = readings(place, asked)
         if not keys:
             return NOBODY
@@ -154,26 +178,50 @@ class Lookups:
         """Let go of all answers, where the configuration they were made under is gone."""
         self._answers.clear()
 
+    def _near(self, place: Directory, asked: str) -> bytes | None:
+        """The answer, where the whole tenant is here; None: the database has to be asked, which may be away."""
+        if self._questions.reason:
+            return None
+        sheet = self._nearby.sheet(place.tenant)
+        if sheet is None:
+            return None
+        plain = _plain(place, asked)
+        found = sheet.find(plain) if plain else None
+        keys = (plain,) if found else readings(place, asked)
+        if not found:
+            found = _first(sheet, keys)
+        if found is None or (place.suffix and not found):
+            return None
+        body = _results(place, found)
+        self._answers.keep((place, asked), self._answers.asking(place.tenant, keys), body)
+        return body
+
     async def _listen(self) -> None:
         """Keep answers only while word of changes arrives."""
         while True:
             try:
                 async with asyncio.timeout(DEADLINE):
-                    connection = await self.db.connect()
+                    connection = await self.db.connect(DEADLINE)
                 try:
                     ended = asyncio.Event()
                     connection.at_end(ended.set)
                     async with asyncio.timeout(DEADLINE):
                         await connection.listen(store.CHANNEL, self._heard)
+                    self._questions.hears(True)
                     self._answers.clear()
                     self._answers.live = True
+                    self._nearby.hearing()
                     while not ended.is_set():
                         async with asyncio.timeout(DEADLINE):
                             await connection.value("select 1")
+                        if connection.misplaced:
+                            raise errors.Unavailable("the server takes no writes any more")
                         await _either(ended, _BEAT)
                 finally:
+                    self._questions.hears(False)
                     self._answers.live = False
                     self._answers.clear()
+                    self._nearby.deaf()
                     await self.db.release(connection)
             except (errors.Unavailable, TimeoutError) as fault:
                 _LOG.debug("lookup.deaf", reason=str(fault))
@@ -181,7 +229,8 @@ class Lookups:
 
     def _heard(self, payload: str) -> None:
         tenant, *changed = orjson.loads(payload)
-        self._questions.tables_changed()
+        self._questions.changed()
+        self._nearby.changed(tenant, changed)
         if not changed:
             self._answers.changed_all(tenant)
             return
@@ -204,52 +253,30 @@ async def answer_once(db: Store, place: Directory, asked: str) -> bytes:
 
 def render(place: Directory, found: Sequence[Found]) -> bytes:
     """The page's list: every field in every result, unknown texts "" and objects {}."""
-    return orjson.dumps([_result(place, source, _SHOWN.decode(body)) for source, body in found]) if found else NOBODY
+    return _results(place, [(source, shown.compact(body)) for source, body in found])
 
 
-class _Shown(msgspec.Struct):
-    """What a lookup shows of a contact as `contact.dump` made it: reading all of it would take four times as long."""
-
-    id: str
-    first_name: str = ""
-    last_name: str = ""
-    display_name: str = ""
-    company: str = ""
-    contact_url: str = ""
-    company_url: str = ""
-    custom: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def name(self) -> str:
-        """As `Contact.name`."""
-        return self.display_name or f"{self.first_name} {self.last_name}".strip() or self.company
+def _results(place: Directory, held: Sequence[Held]) -> bytes:
+    results = []
+    for source, contact in held[: place.limit]:
+        label, logo = place.shown.get(source) or (source, "")
+        results.append(shown.fill(shown.frame(source, label, logo, place.workflows), contact))
+    return b"[%b]" % b",".join(results)
 
 
-_SHOWN = msgspec.json.Decoder(_Shown)
+def _first(sheet: Sheet, keys: Sequence[str]) -> list[Held] | None:
+    """Who has the first of these numbers that anybody has, [] for nobody; None where that is not known."""
+    for key in keys:
+        found = sheet.find(key)
+        if found != []:
+            return found
+    return []
 
 
-def _result(place: Directory, source: str, held: _Shown) -> Mapping[str, object]:
-    label, logo = place.shown.get(source) or (source, "")
-    custom: dict[str, str] = {}
-    for title, text in held.custom:
-        custom[title] = f"{custom[title]}, {text}" if title in custom else text
-    return {
-        "name": held.name,
-        "company": held.company,
-        "contactUri": _http(held.contact_url),
-        "companyUri": _http(held.company_url),
-        "id": f"{source}:{held.id}",
-        "crmName": label,
-        "crmLogo": logo,
-        "customData": custom,
-        "customFields": custom,
-        "crmActions": place.workflows,
-        "CrmActions": place.workflows,
-    }
-
-
-def _http(url: str) -> str:
-    return url if url.lower().startswith(("http://", "https://")) else ""
+def _plain(place: Directory, asked: str) -> str:
+    """The first reading of what the CONNECTOR sends mostly, the digits of a whole number, if it is a number at all."""
+    whole = asked.isascii() and asked.isdigit() and asked[0] != "0" and len(asked) > max(place.internal_digits, 7)
+    return "+" + asked if whole else ""
 
 
 def _tail(place: Directory, keys: Sequence[str]) -> str:

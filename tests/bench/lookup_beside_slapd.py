@@ -6,9 +6,10 @@
 
 The slapd is a process of its own on a loopback port, with its database (mdb, equality index on telephoneNumber) in
 DIR; the service of the system is neither started nor touched. One round asks both for numbers that were never asked
-before, then both for the same again. `--bind-each N` also asks N of them on a connection each, with a bind each at
-slapd, as telephones do: this is printed and not judged. `--state` keeps both databases for the next time. Exit code 1
-where a share is missed. The paths of modules and schemas are those of Debian.
+before, then both for the same again. The first one warms up; then bridge has time to read the tenant into memory.
+`--bind-each N` also asks N of them on a connection each, with a bind each at slapd, as telephones do: this is printed
+and not judged. `--state` keeps both databases for the next time. Exit code 1 where a share is missed. The paths of
+modules and schemas are those of Debian.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lookup_rate import HERE, TOKEN, free_port, load, prepared, serving
+from lookup_rate import HERE, TOKEN, Process, free_port, load, prepared, serving
 
 FIRST = 621000000
 WANTED = {"never asked": 0.8, "asked before": 1.0}
@@ -112,7 +113,7 @@ def slapd(conf: Path, port: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def bridge(folder: Path, dsn: str, port: int) -> Iterator[None]:
+def bridge(folder: Path, dsn: str, port: int) -> Iterator[Process]:
     """The answering process, for the block."""
     told = folder / "bridge.toml"
     told.write_text(
@@ -121,8 +122,10 @@ def bridge(folder: Path, dsn: str, port: int) -> Iterator[None]:
     )
     told.chmod(0o600)
     # The process says `ready` to its keeper's pipe, which here is its standard output.
-    with serving("-m", "bridge.answer", "--config", str(told), env={"BRIDGE_DSN": dsn, "BRIDGE_REPORT": "1"}):
-        yield
+    with serving(
+        "-m", "bridge.answer", "--config", str(told), env={"BRIDGE_DSN": dsn, "BRIDGE_REPORT": "1"}
+    ) as process:
+        yield process
 
 
 def load_ldap(mode: str, port: int, connections: int, numbers: list[int]) -> dict[str, float]:
@@ -164,7 +167,7 @@ class Rounds:
         return all(self.share(name) >= wanted for name, wanted in WANTED.items())
 
 
-def measure(options: argparse.Namespace, ours: int, theirs: int) -> Rounds:
+def measure(options: argparse.Namespace, ours: int, theirs: int, answering: Process) -> Rounds:
     """Ask both servers, in turns which is first."""
     pool = random.Random(1).sample(range(FIRST, FIRST + options.numbers), options.asked * (options.rounds + 1))
     rounds = Rounds()
@@ -185,6 +188,8 @@ def measure(options: argparse.Namespace, ours: int, theirs: int) -> Rounds:
                 assert said["empty"] == 0, (who, said)
                 if turn:  # the first one warms up
                     rounds.add(name, who, said)
+        if not turn:
+            answering.settle()
     return rounds
 
 
@@ -202,8 +207,8 @@ def main() -> int:
         conf = directory(given.state or folder, folder, given.numbers)
         server = runner.run(prepared(given.state or folder, given.numbers))
         try:
-            with slapd(conf, theirs), bridge(folder, server.dsn, ours):
-                good = measure(given, ours, theirs).verdict()
+            with slapd(conf, theirs), bridge(folder, server.dsn, ours) as answering:
+                good = measure(given, ours, theirs, answering).verdict()
             print("load average", *(f"{load:.2f}" for load in os.getloadavg()))
             return 0 if good else 1
         finally:
