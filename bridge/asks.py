@@ -12,26 +12,27 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
 from bridge import assembly, errors, extension_outbox, health, log, outbox, store, sync
-from bridge.config import Config, Tenant
+from bridge.claims import Claim
+from bridge.config import Tenant
 from bridge.sources import Source
 from bridge.store import Store
 
 SQL = store.queries("asks")
 _LOG = log.get()
 _ASK = "bridge_ask"
+_REMEMBERED = 1000
 _ALIVE = store.lock_key("worker")
 Said = dict[str, Any]
 Emit = Callable[[Said], Awaitable[None]]
-Lend = Callable[[Tenant, str], AbstractAsyncContextManager[Source]]
-"""Gives a source for the time of a run; raises Unsupported where there is none of its type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +47,39 @@ class Request:
     patience: float = 60.0
 
 
-async def perform(
-    db: Store, tenant: Tenant, request: Request, emit: Emit, wake: Callable[[], None], lend: Lend = assembly.opened
-) -> None:
+class Hands(Protocol):
+    """Whoever does what is asked for: the tenants that are its own, and what it works with."""
+
+    @property
+    def mine(self) -> Mapping[str, Tenant]:
+        """The tenants that it works for now."""
+        ...
+
+    def claim(self, tenant: str) -> Claim:
+        """What holds one of them in a transaction."""
+        ...
+
+    def lend(self, tenant: Tenant, name: str) -> AbstractAsyncContextManager[Source]:
+        """A source, for the block."""
+        ...
+
+    def wake(self) -> None:
+        """Something may be due in the outboxes."""
+        ...
+
+
+async def perform(db: Store, tenant: Tenant, request: Request, emit: Emit, hands: Hands) -> None:
     """Run the sources one after the other, then wait until the sinks have taken what changed."""
     for name in request.sources or tuple(tenant.sources):
-        await emit({"event": "source", **asdict(await _run(db, tenant, name, request, emit, lend))})
-        wake()
+        await emit({"event": "source", **asdict(await _run(db, tenant, name, request, emit, hands))})
+        hands.wake()
     undelivered = {}
     if request.push and not request.dry:
-        undelivered = await _until_delivered(db, tenant, request.patience, emit, wake)
+        undelivered = await _until_delivered(db, tenant, request.patience, emit, hands.wake)
     await emit({"event": "end", "undelivered": undelivered})
 
 
-async def _run(db: Store, tenant: Tenant, name: str, request: Request, emit: Emit, lend: Lend) -> sync.Report:
+async def _run(db: Store, tenant: Tenant, name: str, request: Request, emit: Emit, hands: Hands) -> sync.Report:
     told = asyncio.get_running_loop().time
     last = 0.0
     pending: set[asyncio.Task[None]] = set()
@@ -75,9 +95,9 @@ async def _run(db: Store, tenant: Tenant, name: str, request: Request, emit: Emi
     # A file is read again whenever it is asked for: it costs little, and its times may lie.
     full = request.full or tenant.sources[name].type == "file"
     try:
-        async with lend(tenant, name) as source:
-            job = assembly.job(tenant, name)
-            return await sync.run(db, job, source, full=full, dry=request.dry, progress=progress)
+        async with hands.lend(tenant, name) as source:
+            job, claim = assembly.job(tenant, name), hands.claim(tenant.name)
+            return await sync.run(db, job, source, full=full, dry=request.dry, progress=progress, claim=claim)
     except (errors.Denied, errors.Unavailable, errors.Unsupported) as fault:
         return sync.Report(name, error=str(fault))
     finally:
@@ -136,12 +156,17 @@ async def ask(db: Store, request: Request) -> AsyncIterator[Said]:
         await session.listen(f"bridge_said_{name}", lambda payload: heard.put_nowait(orjson.loads(payload)))
         words = orjson.dumps({"answer": name, **asdict(request)}).decode()
         await session.execute("select pg_notify($1, $2)", _ASK, words)
+        begun = False
         while True:
             try:
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(5 if begun else 2):
                     said = await heard.get()
+                begun = True
             except TimeoutError:
                 if asked & await workers(db):
+                    if not begun:
+                        # The tenant may just go from one daemon to another; whoever has begun does not begin again.
+                        await session.execute("select pg_notify($1, $2)", _ASK, words)
                     continue
                 raise errors.Unavailable("the daemon went away before it was done: ask again") from None
             if said.get("error") and said["event"] == "end":
@@ -151,9 +176,10 @@ async def ask(db: Store, request: Request) -> AsyncIterator[Said]:
                 return
 
 
-async def serve(db: Store, told: Config, lend: Lend, wake: Callable[[], None]) -> None:
+async def serve(db: Store, hands: Hands) -> None:
     """In the daemon: do what commands ask for, until cancelled. Raises Unavailable when the database is lost."""
     asked: asyncio.Queue[Said] = asyncio.Queue()
+    begun: deque[str] = deque(maxlen=_REMEMBERED)
     try:
         async with db.session() as session, asyncio.TaskGroup() as group:
             await session.execute("select pg_advisory_lock_shared($1)", _ALIVE)
@@ -162,7 +188,9 @@ async def serve(db: Store, told: Config, lend: Lend, wake: Callable[[], None]) -
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(5):
                         words = await asked.get()
-                    group.create_task(_answer(db, told, words, lend, wake))
+                    if words["answer"] not in begun and await _ours(db, hands, words["tenant"]):
+                        begun.append(words["answer"])
+                        group.create_task(_answer(db, words, hands))
                 await session.execute("select 1")
     except ExceptionGroup as faults:
         lost, others = faults.split(errors.Unavailable)
@@ -171,7 +199,12 @@ async def serve(db: Store, told: Config, lend: Lend, wake: Callable[[], None]) -
         raise errors.Unavailable(str(lost.exceptions[0])) from faults
 
 
-async def _answer(db: Store, told: Config, words: Said, lend: Lend, wake: Callable[[], None]) -> None:
+async def _ours(db: Store, hands: Hands, tenant: str) -> bool:
+    """Whether it is ours to answer: the tenant is, or is nobody's and so unknown to all."""
+    return tenant in hands.mine or not await db.value(SQL["enlisted"], tenant)
+
+
+async def _answer(db: Store, words: Said, hands: Hands) -> None:
     channel = f"bridge_said_{words.pop('answer')}"
 
     async def emit(said: Said) -> None:
@@ -179,14 +212,15 @@ async def _answer(db: Store, told: Config, words: Said, lend: Lend, wake: Callab
             await db.execute("select pg_notify($1, $2)", channel, orjson.dumps(part).decode())
 
     request = Request(**{**words, "sources": tuple(words["sources"])})
-    tenant = told.tenants.get(request.tenant)
+    tenant = hands.mine.get(request.tenant)
     if tenant is None or not set(request.sources) <= set(tenant.sources):
         unknown = "the daemon does not know what is asked for: its configuration is older, reload it (SIGHUP)"
         await emit({"event": "end", "undelivered": {}, "error": unknown})
         return
+    await emit({"event": "begun"})
     _LOG.info("sync.asked", sources=list(request.sources), full=request.full, dry=request.dry)
     try:
-        await perform(db, tenant, request, emit, wake, lend)
+        await perform(db, tenant, request, emit, hands)
     except errors.Unavailable as fault:
         _LOG.warning("sync.interrupted", reason=str(fault))
         with contextlib.suppress(errors.Unavailable):

@@ -14,13 +14,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bridge import embedded, errors, log, sockets, systemd
 
 _LOG = log.get()
-_SILENT = 30.0
+_SILENT = 15.0
 """Seconds without a sign of life after which a process is taken for frozen."""
 _STOP_WITHIN = 7.0
 _STEADY = 30.0
@@ -32,11 +32,19 @@ GIVE_UP = 78
 class Child:
     """One of the two processes: started, watched, started again."""
 
-    def __init__(self, module: str, options: Sequence[str], env: dict[str, str], pass_fds: Sequence[int]) -> None:
+    def __init__(
+        self,
+        module: str,
+        options: Sequence[str],
+        env: dict[str, str],
+        pass_fds: Sequence[int],
+        died: Callable[[], None] = lambda: None,
+    ) -> None:
         self.name = module.rpartition(".")[2]
         self._command = [sys.executable, "-m", module, *options]
         self._env = env
         self._fds = tuple(pass_fds)
+        self._died = died
         self._process: asyncio.subprocess.Process | None = None
         self._heard = 0.0
         self.ready = asyncio.Event()
@@ -54,6 +62,7 @@ class Child:
             tries = 0 if time.monotonic() - begun > _STEADY else tries + 1
             wait = 0.0 if tries < 2 else min(30.0, 0.5 * 2.0 ** (tries - 2))
             _LOG.error("process.died", process=self.name, code=code, again_in=wait)
+            self._died()
             await asyncio.sleep(wait)
 
     async def _once(self) -> int:
@@ -139,11 +148,17 @@ async def keep(config: Path, state_dir: Path, database: str, http: Sequence[str]
             env["BRIDGE_EMBEDDED"] = "1"
         options = ["--config", str(config)]
         answer = Child("bridge.answer", options, env, [fd for made in fds.values() for fd in made])
-        worker = Child("bridge.worker", options, env, ())
+        worker = Child("bridge.worker", options, env, (), died=lambda: _count(answer))
         return await _until_told(answer, worker, told)
     finally:
         if server:
             await server.close()
+
+
+def _count(answer: Child) -> None:
+    """Have the answering process count that the other one died; before it is ready the signal would end it."""
+    if answer.ready.is_set():
+        answer.signal(signal.SIGUSR1)
 
 
 def _place(text: str) -> tuple[str, int]:

@@ -4,7 +4,8 @@
     ├── ConfigError      the configuration is wrong: every problem at once, nothing was started
     ├── Denied           credentials refused: stop, one probe a minute rising to 15
     ├── Unavailable      not now: again later, others go on (`after` seconds, where the other side said so)
-    │   └── Unsettled    sent, and the answer was lost: ask before sending again
+    │   ├── Unsettled    sent, and the answer was lost: ask before sending again
+    │   └── Fenced       somebody else may be doing it: stop at once, nothing was sent or written
     ├── Refused          this one record, until it changes (`code` as the other side spells it)
     ├── Held             waits for the admin's approval
     └── Unsupported      asked for something that this type cannot do
@@ -51,6 +52,10 @@ class Unavailable(BridgeError):
 
 class Unsettled(Unavailable):
     """The request may or may not have been carried out."""
+
+
+class Fenced(Unavailable):
+    """Another process works for this tenant, or may by now."""
 
 
 class Refused(BridgeError):

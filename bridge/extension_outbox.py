@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bridge import errors, extensions, log, store, totals
+from bridge import claims, errors, extensions, log, store, totals
+from bridge.claims import Claim
 from bridge.extensions import Row, dump
 from bridge.health import Health
 from bridge.pushes import pause
@@ -66,6 +68,7 @@ class ExtensionOutbox:
         delete: bool,
         timeout: float,
         probes: bool = True,
+        claim: Claim | None = None,
     ) -> None:
         self._db = db
         self._key = (tenant, name)
@@ -74,45 +77,68 @@ class ExtensionOutbox:
         self._delete = delete
         self._timeout = timeout
         self._probes = probes
-        self._health = Health(db, tenant, name, 1)
+        self._claim = claim
+        self._health = Health(tenant, name, 1)
         self._alone: set[str] = set()
         self._wake = asyncio.Event()
         self._counted: Counter[str] = Counter()
+        self._resting = False
+        self._busy_at = time.monotonic()
 
     def wake(self) -> None:
         """Something may be due."""
         self._wake.set()
 
-    async def drain(self) -> None:
-        """Deliver until cancelled. Raises Unavailable when the database is lost: drain again."""
-        async with store.locked(self._db, "extensions", *self._key) as session:
-            assert session is not None
-            await session.execute(SQL["recover"], *self._key, min(self._timeout, 5.0))
-            while True:
-                self._wake.clear()
-                if not await self._turn(session):
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(_POLL):
-                            await self._wake.wait()
+    def rest(self) -> None:
+        """End `drain` once what is under way is done."""
+        self._resting = True
+        self._wake.set()
 
-    async def _turn(self, session: Connection) -> bool:
+    @property
+    def idle(self) -> float:
+        """Seconds since there was last something to do."""
+        return time.monotonic() - self._busy_at
+
+    async def drain(self, *, afresh: bool = True) -> None:
+        """Deliver until told to rest, or cancelled; as `Outbox.drain`."""
+        if afresh:
+            async with self._writing() as connection:
+                await connection.execute(SQL["recover"], *self._key, min(self._timeout, 5.0))
+        while not self._resting:
+            self._wake.clear()
+            if await self._turn():
+                self._busy_at = time.monotonic()
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_POLL):
+                    await self._wake.wait()
+
+    @contextlib.asynccontextmanager
+    async def _writing(self) -> AsyncIterator[Connection]:
+        """A transaction in which nobody else delivers to this sink."""
+        async with self._db.pooled() as connection, connection.transaction():
+            await claims.hold(self._claim, connection)
+            yield connection
+
+    async def _turn(self) -> bool:
         """Send one request, if one is due and may be sent; whether there may be more to do."""
-        if self._counted:
-            counted, self._counted = self._counted, Counter()
-            await totals.add(session, self._key[0], "sink", self._key[1], counted)
-        waits = await self._health.waits(session)
-        if waits or (self._health.trying_one and not self._probes):
-            return False
-        rows = [extensions.read(raw) for raw in await session.fetch(SQL["take"], *self._key, _MOST)]
-        tasks = [task for row in rows if (task := await self._task(session, row))]
+        async with self._writing() as connection:
+            if self._counted:
+                counted, self._counted = self._counted, Counter()
+                await totals.add(connection, self._key[0], "sink", self._key[1], counted)
+            waits = await self._health.waits(connection)
+            if waits or (self._health.trying_one and not self._probes):
+                return False
+            rows = [extensions.read(raw) for raw in await connection.fetch(SQL["take"], *self._key, _MOST)]
+            tasks = [task for row in rows if (task := await self._task(connection, row))]
         if not tasks:
             return False
         new = [one for one in tasks if one.op == "add" and one.row.state == "due"]
         many = [one for one in new if one.row.number not in self._alone]
         if len(many) > 1 and not self._health.trying_one:
-            await self._send_many(session, many[: self._sink.fitting([one.extension for one in many])])
+            await self._send_many(many[: self._sink.fitting([one.extension for one in many])])
         else:
-            await self._send(session, tasks[0])
+            await self._send(tasks[0])
         return True
 
     async def _task(self, session: Connection, row: Row) -> Task | None:
@@ -130,71 +156,79 @@ class ExtensionOutbox:
             return None
         return Task(row, op, extension)
 
-    async def _send(self, session: Connection, task: Task) -> None:
-        await self._mark(session, [task])
+    async def _send(self, task: Task) -> None:
+        await self._mark([task])
         number, settling = task.row.number, task.row.state == "sent"
         try:
             await self._sink.send_extensions(task.op, [task.extension])
         except errors.Refused as refusal:
             self._health.answered()
-            if refusal.present:
-                # Added by the request whose answer was lost; or by somebody else, and then it is brought up to date.
-                await self._holds(session, number, task.row.sent if settling else None, exists=True)
-            elif refusal.absent and task.op != "add":
-                await self._holds(session, number, None, exists=False)
-            else:
-                await self._refuse(session, number, task.extension, refusal)
+            async with self._writing() as connection:
+                if refusal.present:
+                    # Added by the request whose answer was lost; or by somebody else: then it is brought up to date.
+                    await self._holds(connection, number, task.row.sent if settling else None, exists=True)
+                elif refusal.absent and task.op != "add":
+                    await self._holds(connection, number, None, exists=False)
+                else:
+                    await self._refuse(connection, number, task.extension, refusal)
         except (errors.Denied, errors.Unavailable) as fault:
-            await self._failed(session, [task], fault)
+            await self._failed([task], fault)
         else:
             self._counted["push.settled"] += 1
-            await self._health.good(session)
             gone = task.op == "delete"
-            await self._holds(session, number, None if gone else task.extension, exists=not gone)
+            async with self._writing() as connection:
+                await self._health.good(connection)
+                await self._holds(connection, number, None if gone else task.extension, exists=not gone)
 
-    async def _send_many(self, session: Connection, tasks: Sequence[Task]) -> None:
-        await self._mark(session, tasks)
+    async def _send_many(self, tasks: Sequence[Task]) -> None:
+        await self._mark(tasks)
         try:
             await self._sink.send_extensions("add", [one.extension for one in tasks])
         except errors.Refused as refusal:
             self._health.answered()
             self._alone |= {one.row.number for one in tasks}
             _LOG.info("extensions.alone", sink=self._key[1], count=len(tasks), code=refusal.code)
-            for one in tasks:
-                await self._back(session, one, "due", 0.0, "")
+            async with self._writing() as connection:
+                for one in tasks:
+                    await self._back(connection, one, "due", 0.0, "")
         except (errors.Denied, errors.Unavailable) as fault:
-            await self._failed(session, tasks, fault)
+            await self._failed(tasks, fault)
         else:
             self._counted["push.settled"] += len(tasks)
-            await self._health.good(session)
-            for one in tasks:
-                await self._holds(session, one.row.number, one.extension, exists=True)
+            async with self._writing() as connection:
+                await self._health.good(connection)
+                for one in tasks:
+                    await self._holds(connection, one.row.number, one.extension, exists=True)
 
-    async def _failed(
-        self, session: Connection, tasks: Sequence[Task], fault: errors.Denied | errors.Unavailable
-    ) -> None:
+    async def _failed(self, tasks: Sequence[Task], fault: errors.Denied | errors.Unavailable) -> None:
         """Nothing is known to have been done: what may have been is settled later, the rest sent again."""
         if isinstance(fault, errors.Denied):
             self._counted["push.stopped"] += len(tasks)
-            for one in tasks:
-                await self._back(session, one, one.row.state, 0.0, "")
-            await self._health.denied(session, fault)
+            async with self._writing() as connection:
+                for one in tasks:
+                    await self._back(connection, one, one.row.state, 0.0, "")
+                await self._health.denied(connection, fault)
             return
         lost, said = isinstance(fault, errors.Unsettled), bool(fault.code)
         event = "unsettled" if lost or said else "later"
         self._counted[f"push.{event}"] += len(tasks)
         _LOG.warning(f"push.{event}", sink=self._key[1], extensions=len(tasks), reason=str(fault))
-        for one in tasks:
-            # An update that the sink says it failed at is sent again, an add is asked for.
-            state = "sent" if lost or (said and one.op == "add") else one.row.state
-            await self._back(session, one, state, fault.after or pause(one.row.tries), str(fault))
-        if not said:
-            await self._health.failed(fault)
+        async with self._writing() as connection:
+            for one in tasks:
+                # An update that the sink says it failed at is sent again, an add is asked for.
+                state = "sent" if lost or (said and one.op == "add") else one.row.state
+                await self._back(connection, one, state, fault.after or pause(one.row.tries), str(fault))
+            if not said:
+                await self._health.failed(connection, fault)
 
-    async def _mark(self, session: Connection, tasks: Sequence[Task]) -> None:
+    async def _mark(self, tasks: Sequence[Task]) -> None:
+        """Write down what is about to be sent; Unavailable where it must not be."""
         numbers = [one.row.number for one in tasks]
         sent = [dump(_doubtful(one)) for one in tasks]
-        await session.execute(SQL["mark"], *self._key, numbers, sent, 4 * self._timeout + 30.0)
+        async with self._writing() as connection:
+            await connection.execute(SQL["mark"], *self._key, numbers, sent, 4 * self._timeout + 30.0)
+        if self._claim:
+            self._claim.check()
 
     async def _back(self, session: Connection, task: Task, state: str, wait: float, reason: str) -> None:
         sent = dump(_doubtful(task)) if state == "sent" else None

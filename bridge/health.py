@@ -10,7 +10,7 @@ import time
 
 from bridge import errors, log, store
 from bridge.pushes import pause
-from bridge.store import Connection, Store
+from bridge.store import Connection
 
 SQL = store.queries("health")
 _LOG = log.get()
@@ -23,8 +23,7 @@ _SAID = 5.0
 class Health:
     """The health of one sink; `tolerance`: failures in a row that may be each push's own."""
 
-    def __init__(self, db: Store, tenant: str, sink: str, tolerance: int) -> None:
-        self._db = db
+    def __init__(self, tenant: str, sink: str, tolerance: int) -> None:
         self._key = (tenant, sink)
         self._tolerance = tolerance
         self._failures = 0
@@ -49,13 +48,13 @@ class Health:
         """It answered, if not as was wished."""
         self._failures = 0
 
-    async def failed(self, fault: errors.Unavailable) -> None:
+    async def failed(self, connection: Connection, fault: errors.Unavailable) -> None:
         """Nobody answered; where that is so for any of several pushes, the sink as a whole is left in peace."""
         self._failures += 1
         if self._failures >= self._tolerance:
             wait = fault.after or pause(self._failures - self._tolerance, 60.0)
             _LOG.warning("sink.unavailable", sink=self._key[1], reason=str(fault), again_in=round(wait, 1))
-            await self._db.execute(SQL["failing"], *self._key, str(fault), "", 0, wait)
+            await connection.execute(SQL["failing"], *self._key, str(fault), "", 0, wait)
 
     async def denied(self, connection: Connection, fault: errors.Denied) -> None:
         """The key is refused: nothing more is sent but probes."""

@@ -3,7 +3,7 @@
 A push is noted as sent before it is sent. One whose answer was lost (cut, time-out, crash, garbage) is settled: an
 update asks for the entry under every number that it may stand under, and only where the sink says that it is under
 none of them is it added. So nothing is there twice and nothing is missing, whenever the daemon dies.
-One daemon of several drains a sink: the session lock decides which.
+One daemon of several drains a sink: it holds the sink's tenant (`claims`), or writes nothing and sends nothing.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import asyncio
 import contextlib
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import orjson
 
-from bridge import errors, log, pushes, store, totals
+from bridge import claims, errors, log, pushes, store, totals
+from bridge.claims import Claim
 from bridge.contact import Contact, load
 from bridge.health import Health
 from bridge.pushes import Row, Task, pause
@@ -39,7 +40,16 @@ class Outbox:
     """The pushes owed to one sink of one tenant. `sent` counts the pushes that the sink took."""
 
     def __init__(
-        self, db: Store, tenant: str, name: str, sink: Sink, render: Render, *, concurrency: int, timeout: float
+        self,
+        db: Store,
+        tenant: str,
+        name: str,
+        sink: Sink,
+        render: Render,
+        *,
+        concurrency: int,
+        timeout: float,
+        claim: Claim | None = None,
     ) -> None:
         self._db = db
         self._key = (tenant, name)
@@ -47,55 +57,82 @@ class Outbox:
         self._render = render
         self._concurrency = concurrency
         self._timeout = timeout
+        self._claim = claim
         self._ready: deque[Task] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
-        self._health = Health(db, tenant, name, concurrency)
+        self._health = Health(tenant, name, concurrency)
         self._counted: Counter[str] = Counter()
         self._counts_kept = 0.0
+        self._resting = False
+        self._busy_at = time.monotonic()
         self.sent = 0
 
     def wake(self) -> None:
         """Something may be due."""
         self._wake.set()
 
-    async def drain(self) -> None:
-        """Deliver until cancelled; what is under way then is waited for a little, the rest given back.
+    def rest(self) -> None:
+        """End `drain` once what is under way is done."""
+        self._resting = True
+        self._wake.set()
 
-        Raises Unavailable when the database is lost: nothing is, for what was sent is known, so drain again.
+    @property
+    def idle(self) -> float:
+        """Seconds since there was last something to do."""
+        return time.monotonic() - self._busy_at
+
+    async def drain(self, *, afresh: bool = True) -> None:
+        """Deliver until told to rest, or cancelled; what is under way then is waited for a little, the rest given back.
+
+        `afresh`: somebody may have died while he delivered, so what was sent is settled first. Raises Unavailable when
+        the database is lost: nothing is, for what was sent is known, so drain again, afresh.
         """
-        async with store.locked(self._db, "sink", *self._key) as session:
-            assert session is not None
-            self._ready.clear()  # what a lost session left here is the database's to give out again
-            await session.execute(SQL["recover"], *self._key, min(self._timeout, 5.0))
-            try:
-                while True:
-                    await self._turn(session)
-            finally:
-                # Without the database there is nothing to give back: what was taken stands there as sent.
-                with contextlib.suppress(errors.Unavailable):
-                    await self._stop()
-                    await self._keep_counts(session)
+        if afresh:
+            async with self._writing() as connection:
+                await connection.execute(SQL["recover"], *self._key, min(self._timeout, 5.0))
+        try:
+            while not self._resting:
+                await self._turn()
+            while self._running:
+                await self._until_one_is_done()
+        finally:
+            # Without the database there is nothing to give back: what was taken stands there as sent.
+            with contextlib.suppress(errors.Unavailable):
+                await self._stop()
+                await self._keep_counts()
 
-    async def _turn(self, session: Connection) -> None:
+    @contextlib.asynccontextmanager
+    async def _writing(self) -> AsyncIterator[Connection]:
+        """A transaction in which nobody else delivers to this sink."""
+        async with self._db.pooled() as connection, connection.transaction():
+            await claims.hold(self._claim, connection)
+            yield connection
+
+    async def _turn(self) -> None:
         self._wake.clear()
         if self._counted and time.monotonic() - self._counts_kept > 1.0:
-            await self._keep_counts(session)
-        halted = await self._health.waits(session)
+            await self._keep_counts()
+        async with self._db.pooled() as connection:
+            halted = await self._health.waits(connection)
         width = 1 if self._health.trying_one else self._concurrency
         if not halted and len(self._ready) + len(self._running) < width:
-            await self._take(session, 1 if self._health.trying_one else _BATCH)
+            await self._take(1 if self._health.trying_one else _BATCH)
         while self._ready and len(self._running) < width:
             self._running.add(asyncio.create_task(self._do(self._ready.popleft())))
+        if self._running or self._ready:
+            self._busy_at = time.monotonic()
         if self._running:
             await self._until_one_is_done()
         elif not self._ready:
             await self._nap(_POLL)
 
-    async def _keep_counts(self, session: Connection) -> None:
+    async def _keep_counts(self) -> None:
         counted, self._counted, self._counts_kept = self._counted, Counter(), time.monotonic()
         tenant, name = self._key
-        await totals.add(session, tenant, "sink", name, counted)
+        if counted:
+            async with self._db.pooled() as connection:
+                await totals.add(connection, tenant, "sink", name, counted)
 
     async def _nap(self, seconds: float) -> None:
         # Not asyncio.wait_for: before Python 3.12 that loses a cancellation which comes with what it waits for.
@@ -118,14 +155,14 @@ class Outbox:
             await asyncio.gather(*self._running, return_exceptions=True)
             self._running = set()
         while self._ready:
-            async with self._db.pooled() as connection:
+            async with self._writing() as connection:
                 await self._back(connection, self._ready.popleft(), 0.0, "")
 
     # What is due
 
-    async def _take(self, session: Connection, limit: int) -> None:
+    async def _take(self, limit: int) -> None:
         """Take what is due, and write down that it is about to be sent."""
-        async with session.transaction():
+        async with self._writing() as session:
             rows = [pushes.read(raw) for raw in await session.fetch(SQL["take"], *self._key, limit)]
             if not rows:
                 return
@@ -201,8 +238,10 @@ class Outbox:
                 begun = True
                 if not absent and push.op != "delete":
                     break
+        except errors.Fenced:
+            raise  # it says nothing of the sink
         except errors.Refused as refusal:
-            async with self._db.pooled() as connection, connection.transaction():
+            async with self._writing() as connection:
                 await self._refuse(connection, task, refusal, held_none=push.op == "add")
         except errors.Denied as fault:
             await self._denied(task, fault, begun)
@@ -214,6 +253,8 @@ class Outbox:
 
     async def _send(self, task: Task, push: Push) -> bool:
         """Send one push; True where the sink says that there is nothing to update or delete."""
+        if self._claim:
+            self._claim.check()
         try:
             await self._sink.send(push)
         except errors.Refused as refusal:
@@ -235,7 +276,7 @@ class Outbox:
         self.sent += 1
         self._counted["push.settled"] += 1
         row = task.row
-        async with self._db.pooled() as connection, connection.transaction():
+        async with self._writing() as connection:
             if task.entry is None:
                 await self._vacate(connection, row.number)
             else:
@@ -272,26 +313,29 @@ class Outbox:
         misses = task.row.misses + 1 if fault.code and task.row.state == "sent" else 0
         _LOG.warning("push.unsettled", sink=self._key[1], number=task.row.number, reason=str(fault))
         wait = fault.after or pause(task.row.tries)
-        await self._db.execute(SQL["unsettled"], *self._key, task.row.number, wait, misses, str(fault), fault.code)
-        if not fault.code:
-            await self._health.failed(fault)
+        async with self._writing() as connection:
+            await connection.execute(
+                SQL["unsettled"], *self._key, task.row.number, wait, misses, str(fault), fault.code
+            )
+            if not fault.code:
+                await self._health.failed(connection, fault)
 
     async def _unreachable(self, task: Task, fault: errors.Unavailable) -> None:
         """Nothing was sent: it waits as it did before."""
         self._counted["push.later"] += 1
-        async with self._db.pooled() as connection:
+        async with self._writing() as connection:
             await self._back(connection, task, fault.after or pause(task.row.tries), str(fault))
-        await self._health.failed(fault)
+            await self._health.failed(connection, fault)
 
     async def _denied(self, task: Task, fault: errors.Denied, begun: bool) -> None:
         """The key is refused: nothing more is sent but a probe a minute, rising to one in fifteen."""
         self._counted["push.stopped"] += 1
-        if begun:
-            await self._db.execute(
-                SQL["unsettled"], *self._key, task.row.number, 0.0, task.row.misses, str(fault), fault.code
-            )
-        async with self._db.pooled() as connection:
-            if not begun:
+        async with self._writing() as connection:
+            if begun:
+                await connection.execute(
+                    SQL["unsettled"], *self._key, task.row.number, 0.0, task.row.misses, str(fault), fault.code
+                )
+            else:
                 await self._back(connection, task, 0.0, "")
             await self._health.denied(connection, fault)
 

@@ -16,7 +16,8 @@ from typing import Any, cast
 
 import orjson
 
-from bridge import entries, errors, extensions, forgotten, log, losses, store, totals
+from bridge import claims, entries, errors, extensions, forgotten, log, losses, store, totals
+from bridge.claims import Claim
 from bridge.contact import User, load
 from bridge.extensions import Taker
 from bridge.keys import Guard
@@ -85,17 +86,27 @@ class Report:
 
 
 async def run(
-    db: Store, job: Job, source: Source, *, full: bool = False, dry: bool = False, progress: Progress | None = None
+    db: Store,
+    job: Job,
+    source: Source,
+    *,
+    full: bool = False,
+    dry: bool = False,
+    progress: Progress | None = None,
+    claim: Claim | None = None,
 ) -> Report:
     """Read a source and commit what changed; waits for a run of the same source that is under way.
 
-    Raises what the source raises (Denied, Unavailable) after noting it in the source's row; nothing else changed.
+    Nothing is committed that `claim` does not hold. Raises what the source raises (Denied, Unavailable) after noting it
+    in the source's row; nothing else changed.
     """
     started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
     try:
         async with store.locked(db, "source", job.tenant, job.source) as session:
             assert session is not None
-            report, lost = await _read_and_commit(session, job, source, full=full, dry=dry, progress=progress)
+            report, lost = await _read_and_commit(
+                session, job, source, full=full, dry=dry, progress=progress, claim=claim
+            )
             report = replace(report, seconds=round(time.monotonic() - clock, 3))
             if not dry:
                 await _log(session, job, started, report, lost)
@@ -107,17 +118,20 @@ async def run(
         why = str(fault) if known else f"a fault of bridge's own ({type(fault).__name__}): its log says where"
         if not dry:
             failure = Report(job.source, seconds=time.monotonic() - clock, error=why, full=full)
-            await _note_failure(db, job, started, failure, denied=isinstance(fault, errors.Denied))
+            await _note_failure(db, job, started, failure, claim, denied=isinstance(fault, errors.Denied))
         if known:
             raise
         # One source that cannot be read, for whatever reason, is that source's alone.
         raise errors.Unavailable(why) from fault
 
 
-async def _note_failure(db: Store, job: Job, started: datetime.datetime, failure: Report, *, denied: bool) -> None:
+async def _note_failure(
+    db: Store, job: Job, started: datetime.datetime, failure: Report, claim: Claim | None, *, denied: bool
+) -> None:
     """The source's row says why the run failed; where the database is away too, the log alone does."""
     with contextlib.suppress(errors.Unavailable):
-        async with db.pooled() as connection:
+        async with db.pooled() as connection, connection.transaction():
+            await claims.hold(claim, connection)
             await connection.execute(SQL["failed"], job.tenant, job.source, failure.error, denied)
             await _log(connection, job, started, failure, 0, denied)
 
@@ -147,7 +161,14 @@ async def _log(
 
 
 async def _read_and_commit(
-    session: Connection, job: Job, source: Source, *, full: bool, dry: bool, progress: Progress | None
+    session: Connection,
+    job: Job,
+    source: Source,
+    *,
+    full: bool,
+    dry: bool,
+    progress: Progress | None,
+    claim: Claim | None,
 ) -> tuple[Report, int]:
     state = await session.row(SQL["source"], job.tenant, job.source)
     afresh = full or state is None or bytes(state["rules"]) != job.rules
@@ -166,7 +187,7 @@ async def _read_and_commit(
     last, notes = await _read(source, since, staging, trust=not afresh, progress=progress)
     users = await cast("WithUsers", source).users() if job.users else ()
     report = Report(job.source, read=staging.read, full=last.complete, notes=tuple(notes))
-    return await _commit(session, job, report, last, users, staging, dry=dry)
+    return await _commit(session, job, report, last, users, staging, claim, dry=dry)
 
 
 async def _nothing_known(_listed: Versions) -> set[str]:
@@ -205,12 +226,21 @@ async def _read(
 
 
 async def _commit(
-    session: Connection, job: Job, report: Report, last: Page, users: Sequence[User], staging: Staging, *, dry: bool
+    session: Connection,
+    job: Job,
+    report: Report,
+    last: Page,
+    users: Sequence[User],
+    staging: Staging,
+    claim: Claim | None,
+    *,
+    dry: bool,
 ) -> tuple[Report, int]:
     """Everything of the run in one transaction; the report, and the losses that it let through."""
     key = (job.tenant, job.source)
     await session.execute(SQL["analyze"])
     async with session.transaction():
+        await claims.hold(None if dry else claim, session)
         await session.execute(SQL["diff_staged"], *key)
         await session.execute(SQL["diff_gone"], *key)
         if last.complete:

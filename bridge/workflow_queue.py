@@ -1,6 +1,6 @@
 """The workflows that are owed: taken by one daemon of several, done in the CRM or at a webhook, once.
 
-What is taken is held for a minute at a time: should this daemon die, another one takes it, and finds by the action's
+What is taken is held for a while at a time: should this daemon die, another one takes it, and finds by the action's
 key what was made already.
 """
 
@@ -32,8 +32,8 @@ from bridge.workflows import CHANNEL
 SQL = store.queries("workflow_queue")
 _LOG = log.get()
 _AT_ONCE, _PER_SOURCE = 8, 2
-_LEASE = 60.0
-_RENEW = 15.0
+_LEASE = 20.0
+_RENEW = 5.0
 _POLL = 1.0
 _PRUNE = 3600.0
 _TOLD = msgspec.json.Decoder(Told)
@@ -125,13 +125,13 @@ class Queue:
         except (errors.Refused, errors.Unsupported) as fault:
             code = fault.code if isinstance(fault, errors.Refused) else "UNSUPPORTED"
             _LOG.error("workflow.failed", workflow=job.workflow, source=job.source, code=code, reason=str(fault))
-            await self._db.execute(SQL["failed"], *key, code, str(fault))
+            await self._db.execute(SQL["failed"], *key, job.tries, code, str(fault))
         except (errors.Denied, errors.Unavailable) as fault:
             wait = (fault.after if isinstance(fault, errors.Unavailable) else None) or pause(job.tries + 1)
             _LOG.warning(
                 "workflow.later", workflow=job.workflow, source=job.source, reason=str(fault), again_in=round(wait, 1)
             )
-            await self._db.execute(SQL["later"], *key, wait, str(fault))
+            await self._db.execute(SQL["later"], *key, job.tries, wait, str(fault))
         else:
             _LOG.info("workflow.done", workflow=job.workflow, source=job.source, made=made.id)
             await self._db.execute(SQL["done"], *key, made.id, made.url)

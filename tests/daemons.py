@@ -160,7 +160,7 @@ class Daemon:
 
     async def answers(self) -> bool:
         """Whether a lookup is answered, with the token in force."""
-        with contextlib.suppress(aiohttp.ClientError):
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
             return (await self.lookup(number(0)))[0] == 200
         return False
 

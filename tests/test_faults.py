@@ -26,13 +26,14 @@ from mirrored import card
 from msgspec.structs import replace
 from served import TOKEN, serving
 
-from bridge import approval, assembly, config, health, log, lookup, outbox, pace, sync, worker
+from bridge import approval, assembly, config, health, log, lookup, outbox, pace, runs, sync
 from bridge.contact import RawNumber, Record
 from bridge.demo.dav import Book, DavServer
 from bridge.demo.dav_faults import Fault
 from bridge.demo.manager import Manager
 from bridge.sources import Cursor, Known, Page
 from bridge.store import Store
+from bridge.unit import Unit
 
 SECRETS = ("dav-password-1", "manager-key-1", TOKEN)
 TOML = f"""
@@ -95,7 +96,7 @@ class Scene:
         """One run as the daemon does it; None where it failed."""
         source = assembly.source(self.tenant, name)
         try:
-            return await worker.run_logged(self.db, assembly.job(self.tenant, name), source, full=full)
+            return await runs.run_logged(self.db, assembly.job(self.tenant, name), source, full=full)
         finally:
             await source.close()
 
@@ -581,7 +582,7 @@ async def test_db_gone_while_sending(scene: Scene, other: Store) -> None:
     scene.manager.faults.set("answer_lost_after_apply", chance=0.05)
     scene.manager.faults.set("slow", seconds=0.01)
     dice = random.Random(4)
-    working = asyncio.create_task(worker.Unit(scene.db, scene.told).run())
+    working = asyncio.create_task(Unit(scene.db, scene.told).run())
     try:
         for held in (10, 40, 80):
 

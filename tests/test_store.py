@@ -69,14 +69,53 @@ async def test_of_several_daemons_one_migrates_and_the_others_wait(empty: str) -
     await asyncio.gather(*(one.close() for one in stores))
 
 
-async def test_a_migration_that_fails_leaves_nothing(empty: str) -> None:
+async def test_tables_of_another_program_are_named_and_left_alone(empty: str) -> None:
     one = Store(empty)
     await one.execute("create table held (mine integer)")
-    with pytest.raises(asyncpg.DuplicateTableError):
+    await one.execute("create table contact (mine integer)")
+    with pytest.raises(errors.Unsupported, match=r"bridge needs \(contact, held\): give bridge a database of its own"):
         await store.migrate(one)
-    tables = await one.fetch("select tablename from pg_tables where schemaname = 'public'")
-    assert [row["tablename"] for row in tables] == ["held"]
-    await one.execute("drop table held")
+    tables = await one.fetch("select tablename from pg_tables where schemaname = 'public' order by 1")
+    assert [row["tablename"] for row in tables] == ["contact", "held"]
+    await one.execute("create schema bridge")
+    database = await one.value("select current_database()")
+    await one.execute(f"alter role bridge in database {database} set search_path = bridge")
+    own = Store(empty)
+    assert await store.migrate(own) == (0, store.VERSION)
+    assert await store.migrate(own) == (store.VERSION, store.VERSION)
+    await own.close()
+    await one.close()
+
+
+@pytest.mark.parametrize("columns", ["version text", "version integer", "id integer"])
+async def test_a_table_of_versions_that_is_another_programs_is_left_alone(empty: str, columns: str) -> None:
+    one = Store(empty)
+    await one.execute(f"create table schema_version ({columns})")
+    with pytest.raises(errors.Unsupported, match="schema_version in this database is another program's"):
+        await store.migrate(one)
+    await one.close()
+
+
+async def test_who_may_make_no_tables_is_told_so(empty: str) -> None:
+    one = Store(empty)
+    await one.execute("create role guest login")
+    guest = Store(empty.replace("bridge@", "guest@"))
+    try:
+        with pytest.raises(errors.Unsupported, match=r"may not make tables .*schema public"):
+            await store.migrate(guest)
+    finally:
+        await guest.close()
+        await one.execute("drop role guest")
+        await one.close()
+
+
+async def test_a_migration_that_fails_leaves_nothing(empty: str) -> None:
+    one = Store(empty)
+    await one.execute("create domain forgotten as integer")
+    with pytest.raises(asyncpg.DuplicateObjectError):
+        await store.migrate(one)
+    assert await one.fetch("select tablename from pg_tables where schemaname = 'public'") == []
+    await one.execute("drop domain forgotten")
     assert await store.migrate(one) == (0, store.VERSION)
     await one.close()
 
@@ -94,6 +133,7 @@ async def test_the_steps_from_the_first_schema_lead_to_what_a_new_database_gets(
     await db.execute("drop table device, account; drop sequence account_version")
     await db.execute("drop table salt")
     await db.execute("drop table forgotten")
+    await db.execute("drop table owner, daemon")
     await db.execute("update schema_version set version = 1")
     assert await store.migrate(db) == (1, store.VERSION)
     assert [dict(row) for query in (COLUMNS, INDEXES) for row in await db.fetch(query)] == new
@@ -116,7 +156,8 @@ async def test_every_key_begins_with_the_tenant(db: Store) -> None:
         where i.indisunique and n.nspname = 'public'
         """
     )
-    assert {row["first"] for row in rows} == {"tenant"}
+    # Processes are no tenant's.
+    assert {row["first"] for row in rows if row["table"] != "daemon"} == {"tenant"}
     assert len({row["table"] for row in rows}) >= 8
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 
 from bridge import asks, assembly, errors
 from bridge.asks import Emit, Request, Said
 from bridge.config import Config, Tenant
 from bridge.store import Store
+from bridge.unit import Unit
 
 
 async def perform(db: Store, told: Config, tenant: Tenant, request: Request, emit: Emit) -> None:
@@ -26,11 +27,8 @@ async def perform(db: Store, told: Config, tenant: Tenant, request: Request, emi
             # It left before it began: then nobody else does it.
             if heard or await asks.daemon_works(db):
                 raise
-    pushing = request.push and not request.dry
-    if not request.dry:
-        await assembly.enrol(db, told)
-    async with _draining(db, tenant, pushing) as wake:
-        await asks.perform(db, tenant, request, emit, wake)
+    async with _working(db, told, tenant, request) as unit:
+        await asks.perform(db, tenant, request, emit, unit)
 
 
 async def enrol(db: Store, told: Config) -> None:
@@ -50,32 +48,25 @@ async def deliver(db: Store, told: Config, tenant: Tenant, patience: float) -> M
 
     await enrol(db, told)
     # A daemon holds the sinks; should it go meanwhile, they are ours.
-    async with _draining(db, tenant, True) as wake:
+    async with Unit(db, _of(told, tenant), lasting=False).delivering() as unit:
         sinks_alone = dataclasses.replace(tenant, sources={})
-        await asks.perform(db, sinks_alone, Request(tenant.name, patience=patience), emit, wake)
+        await asks.perform(db, sinks_alone, Request(tenant.name, patience=patience), emit, unit)
     return undelivered
 
 
 @contextlib.asynccontextmanager
-async def _draining(db: Store, tenant: Tenant, pushing: bool) -> AsyncIterator[Callable[[], None]]:
-    """Have the sinks' outboxes delivered for the block, which gets what wakes them."""
-    names = [name for name, sink in tenant.sinks.items() if assembly.delivers(sink)] if pushing else []
-    made = [assembly.delivery(db, tenant, name) for name in names]
+async def _working(db: Store, told: Config, tenant: Tenant, request: Request) -> AsyncIterator[Unit]:
+    """What does a run here, for the block; waits while another command works for the same tenant."""
+    unit = Unit(db, _of(told, tenant), lasting=False)
+    if request.dry:
+        yield unit
+        return
+    await assembly.enrol(db, told)
+    async with unit.delivering(pushes=request.push):
+        while tenant.name not in unit.mine:  # noqa: ASYNC110 - it is asked of the database, time and again
+            await asyncio.sleep(0.05)
+        yield unit
 
-    def wake() -> None:
-        for one in made:
-            one.wake()
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one.drain()) for one in made]
-            try:
-                yield wake
-            finally:
-                for task in tasks:
-                    task.cancel()
-    except ExceptionGroup as faults:
-        raise assembly.ours(faults) from None
-    finally:
-        for one in made:
-            await one.sink.close()
+def _of(told: Config, tenant: Tenant) -> Config:
+    return dataclasses.replace(told, tenants={tenant.name: tenant})

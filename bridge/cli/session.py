@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from bridge import config, embedded, log, store
+from bridge import claims, config, embedded, log, store
 from bridge.config import Config
 from bridge.store import Store
 
@@ -44,7 +44,7 @@ async def database(told: Config) -> AsyncIterator[Store]:
     """The database as it is; an embedded one is a running daemon's, or started for the block."""
     server = await embedded.open(told.state_dir) if told.database.url == "embedded" else None
     try:
-        db = Store(server.dsn if server else told.database.url[:], name="bridge command")
+        db = Store(server.dsn if server else told.database.url[:], name=claims.name("command"))
         try:
             yield db
         finally:

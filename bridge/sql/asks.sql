@@ -6,3 +6,7 @@ select pid from pg_locks
 where locktype = 'advisory' and granted and mode = 'ShareLock' and objsubid = 1
   and ((classid::bigint << 32) | objid::bigint) = $1
   and database = (select oid from pg_database where datname = current_database());
+
+-- name: enlisted
+-- Whether any daemon has this tenant in its configuration.
+select true from owner where tenant = $1;

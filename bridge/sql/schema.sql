@@ -269,3 +269,23 @@ create table forgotten (
     since       timestamptz not null,
     primary key (tenant, hash)
 );
+
+-- One row a working process that is alive, or was until beat_at. The only table that is no tenant's.
+create table daemon (
+    id          text not null,                      -- what its sessions are called (application_name)
+    place       text not null,                      -- machine and process, for its neighbours to see that it is gone
+    lasting     boolean not null,                   -- a daemon, and no command that works for a while
+    wants       integer not null default 0,         -- tenants in its configuration
+    has         integer not null default 0,         -- tenants that it works for
+    beat_at     timestamptz not null default now(),
+    primary key (id)
+);
+
+-- Who works for a tenant: runs its sources, drains its sinks, does its workflows. daemon null: nobody yet.
+create table owner (
+    tenant      text not null,
+    daemon      text,
+    since       timestamptz not null default now(),
+    primary key (tenant)
+);
+create index owner_daemon on owner (daemon);

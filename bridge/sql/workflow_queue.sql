@@ -24,11 +24,13 @@ update workflow_call set state = 'done', done_at = now(), made_id = $3, made_url
 where tenant = $1 and key = $2;
 
 -- name: later
-update workflow_call set state = 'due', due_at = now() + $3 * interval '1 second', reason = $4
-where tenant = $1 and key = $2;
+-- Unless somebody else has taken it meanwhile ($3: the try that this is about).
+update workflow_call set state = 'due', due_at = now() + $4 * interval '1 second', reason = $5
+where tenant = $1 and key = $2 and tries = $3 and state = 'doing';
 
 -- name: failed
-update workflow_call set state = 'failed', code = $3, reason = $4 where tenant = $1 and key = $2;
+update workflow_call set state = 'failed', code = $4, reason = $5
+where tenant = $1 and key = $2 and tries = $3 and state = 'doing';
 
 -- name: prune
 delete from workflow_call where state = 'done' and done_at < now() - interval '1 day';

@@ -1,0 +1,192 @@
+"""What one process does for many tenants: what is slow, fails or changes in one is that one's alone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from daemons import until
+
+from bridge import claims, config
+from bridge.config import Config
+from bridge.demo.manager import Manager
+from bridge.slots import Limits, Slots
+from bridge.store import Store
+from bridge.unit import Unit
+
+MAIN = 'region = "LU"\ntenants = "tenants/*.toml"\n'
+FILE = '[source.book]\ntype = "file"\npath = "{name}.txt"\nevery = "1s"\n'
+SLOW = '[source.book]\ntype = "phonebook"\nurl = "{url}"\nevery = "1s"\ntimeout = "60s"\n'
+SINK = '[sink.pbx]\ntype = "ccm"\nurl = "{url}"\nsecurity_key = "manager-key-1"\nrate = 2000\ntimeout = "60s"\n'
+
+
+class Folder:
+    """A bridge.toml with tenants in files, and their books."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        (home / "tenants").mkdir()
+        self._write(home / "bridge.toml", MAIN)
+
+    def _write(self, path: Path, text: str) -> None:
+        path.touch(0o600)
+        path.write_text(text)
+
+    def tenant(self, name: str, text: str = FILE, number: str = "+352621100001") -> None:
+        self._write(self.home / "tenants" / f"{name}.toml", text.format(name=name))
+        self._write(self.home / "tenants" / f"{name}.txt", f"{number}:Ann {name}:\n")
+
+    def remove(self, name: str) -> None:
+        (self.home / "tenants" / f"{name}.toml").unlink()
+
+    def load(self) -> Config:
+        return config.load(self.home / "bridge.toml")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+@pytest.fixture
+async def own(dsn: str, db: Store) -> AsyncIterator[Store]:
+    """The database as one process has it; `db` has made the tables."""
+    made = Store(dsn, size=8, name=claims.name("worker"))
+    yield made
+    await made.close()
+
+
+@contextlib.asynccontextmanager
+async def working(db: Store, told: Config) -> AsyncIterator[Unit]:
+    unit = Unit(db, told)
+    task = asyncio.create_task(unit.run())
+    try:
+        yield unit
+        assert not task.done(), task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def hanging() -> AsyncIterator[tuple[str, Counter[str]]]:
+    """A server that takes every request and answers none; and how often it was asked for which path."""
+    asked: Counter[str] = Counter()
+    over = asyncio.Event()
+
+    async def hang(request: web.Request) -> web.Response:
+        asked[request.path] += 1
+        await over.wait()
+        return web.Response(status=500)
+
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", hang)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}", asked
+    finally:
+        over.set()
+        await runner.cleanup()
+
+
+async def read(db: Store) -> Mapping[str, int]:
+    """How many runs each tenant's source had."""
+    return {
+        row["tenant"]: row["n"]
+        for row in await db.fetch("select tenant, count(*)::int as n from run where error = '' group by tenant")
+    }
+
+
+async def test_tenants_that_hang_starve_nobody(folder: Folder, own: Store, db: Store) -> None:
+    async with hanging() as (url, asked):
+        for n in range(30):
+            folder.tenant(f"slow{n}", SLOW.replace("{url}", f"{url}/{n}"))
+        for n in range(10):
+            folder.tenant(f"good{n}")
+        async with working(own, folder.load()):
+
+            async def all_good_twice() -> bool:
+                return Counter({f"good{n}": 2 for n in range(10)}) <= Counter(await read(db))
+
+            await until(all_good_twice, 20, "those that work are read again and again")
+            assert 0 < len(asked) <= 4, "one host is asked by a few at a time"
+
+
+async def test_sinks_that_hang_starve_nobody(folder: Folder, own: Store, db: Store) -> None:
+    manager = Manager(key="manager-key-1")
+    async with hanging() as (url, asked), manager.serve() as good:
+        for n in range(20):
+            folder.tenant(f"slow{n}", FILE + SINK.replace("{url}", f"{url}/{n}"))
+        folder.tenant("good", FILE + SINK.replace("{url}", good))
+        async with working(own, folder.load()):
+            await until(lambda: len(manager.entries()) == 1 and len(asked) > 3, 20, "it gets its entry")
+            folder.tenant("good", FILE + SINK.replace("{url}", good), "+352621100002")
+            await until(lambda: list(manager.book()) == ["352621100002"], 20, "and its changes")
+
+
+async def test_one_tenant_changes_and_the_others_go_on(folder: Folder, own: Store, db: Store) -> None:
+    async with hanging() as (url, asked):
+        folder.tenant("slow", SLOW.replace("{url}", f"{url}/slow"))
+        folder.tenant("a")
+        folder.tenant("gone")
+        async with working(own, folder.load()) as unit:
+            await until(lambda: asked["/slow"] == 1, 10)
+
+            async def each_read() -> bool:
+                return {"a", "gone"} <= (await read(db)).keys()
+
+            await until(each_read, 10)
+            folder.tenant("a", FILE.replace("book", "other"))
+            folder.tenant("new")
+            folder.remove("gone")
+            await unit.reload(folder.load())
+            assert unit.mine.keys() == {"default", "slow", "a", "new"}
+
+            async def as_told() -> bool:
+                rows = await db.fetch("select tenant, name from source where rank <> 32767 and read_at is not null")
+                return {(row["tenant"], row["name"]) for row in rows} == {("a", "other"), ("new", "book")}
+
+            await until(as_told, 10, "the new ones are read")
+            runs = (await read(db))["gone"]
+            await asyncio.sleep(1.5)
+            assert (await read(db))["gone"] == runs
+            assert asked["/slow"] == 1, "the one that was under way still is"
+            assert await db.value("select daemon from owner where tenant = 'gone'") is None
+
+
+async def test_a_source_is_read_every_so_often(folder: Folder, own: Store, db: Store) -> None:
+    folder.tenant("a")
+    async with working(own, folder.load()):
+        began = time.monotonic()
+
+        async def some() -> bool:
+            return (await read(db)).get("a", 0) >= 3
+
+        await until(some, 20)
+        assert (await read(db))["a"] <= time.monotonic() - began + 2
+
+
+def test_no_tenant_host_or_pace_gets_all_the_room() -> None:
+    slots = Slots(Limits(total=6, tenant=2, host=3, slow=1))
+    slots.enter(("a", "1"), "x", slow=False)
+    slots.enter(("a", "2"), "x", slow=True)
+    assert not slots.room(("a", "3"), "y", slow=False)
+    assert slots.room(("b", "1"), "x", slow=False)
+    assert not slots.room(("b", "1"), "x", slow=True)
+    slots.enter(("b", "1"), "x", slow=False)
+    assert slots.crowded("x")
+    assert not slots.crowded("")
+    for n in range(3):
+        slots.enter(("c", str(n)), "", slow=False)
+    assert slots.full
+    slots.leave(("a", "2"))
+    assert slots.room(("b", "2"), "x", slow=True)
