@@ -16,6 +16,7 @@ import os
 import signal
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,30 @@ from typing import Any
 import orjson
 import uvloop
 
-from bridge import approval, asks, assembly, bookshelf, config, embedded, errors, kept, log, lookup, sockets, status
+from bridge import (
+    approval,
+    asks,
+    assembly,
+    bookshelf,
+    config,
+    embedded,
+    errors,
+    kept,
+    log,
+    lookup,
+    metrics,
+    sockets,
+    status,
+)
 from bridge.bookshelf import Bookshelf
 from bridge.config import Config, Tenant
 from bridge.kept import Report
 from bridge.lookup import Lookups
+from bridge.nearby import Nearby
 from bridge.server import Front, Surfaces, surfaces
 from bridge.server.admin import Admin
 from bridge.server.logins import Logins
+from bridge.server.surfaces import Built
 from bridge.server.web import Actions, Web
 from bridge.store import Store
 
@@ -39,25 +56,30 @@ _FINISH, _LAST = 3.0, 0.5
 _FIRST = 10.0
 """Seconds that the database has to be there, before this process says `ready` without it."""
 _LOOK = 1.0
+_TURN = 0.0005
+"""Seconds that a thread which loads a configuration or makes a phone book keeps lookups waiting at a time."""
 _LOG = log.get()
 
 
 class Serving:
     """The servers of one process, under one configuration after the other."""
 
-    def __init__(self, db: Store, told: Config, report: Report, dsn: str) -> None:
+    def __init__(self, db: Store, told: Config, report: Report, dsn: str, replica: Store | None = None) -> None:
         self._db = db
         self._told = told
         self._report = report
-        self._lookups = Lookups(db)
+        gentle = Store(dsn, name="bridge answer", yielding="BRIDGE_EMBEDDED" in os.environ)
+        self._lookups = Lookups(db, replica=replica, nearby=Nearby(gentle))
         self._shelf = Bookshelf(db, bookshelf.folder(told.state_dir), dsn=dsn)
         self._shared = surfaces.shared(db, self._lookups, self._shelf)
         self._front = Front(surfaces.of(told, self._shared))
         logins = Logins()
-        self._admin = Admin(db, told, logins)
+        self._admin = Admin(db, told, logins, lambda: self._lookups.alone)
         self._web = Web(db, told, _actions(db), self._shared.guard.recent, logins=logins)
         self._tls = _tls(told)
         self._status = ""
+        self._told_to, self._changed = asyncio.Event(), asyncio.Event()
+        self._changed.set()
 
     @contextlib.asynccontextmanager
     async def open(self, http: Sequence[socket.socket], admin: Sequence[socket.socket]) -> AsyncIterator[None]:
@@ -80,32 +102,52 @@ class Serving:
 
     async def run(self) -> None:
         """Wait for ever; what ends it is a mistake, and raised."""
-        await asyncio.gather(self._lookups.run(), self._shelf.run())
+        await asyncio.gather(self._lookups.run(), self._shelf.run(), self._follow())
 
     async def prepare(self) -> None:
-        """Make the indexes that the configuration asks for, as soon as the database is there."""
-        for tenant in self._told.tenants.values():
-            suffix = tenant.connector.suffix if tenant.connector else 0
-            while suffix:
-                try:
-                    await lookup.prepare(self._db, suffix)
-                    break
-                except errors.Unavailable:
-                    await asyncio.sleep(1.0)
+        """Make the indexes that each configuration asks for, as soon as the database is there."""
+        made: set[int] = set()
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            connectors = [tenant.connector for tenant in self._told.tenants.values() if tenant.connector]
+            for suffix in {connector.suffix for connector in connectors} - made:
+                while suffix not in made:
+                    try:
+                        await lookup.prepare(self._db, suffix)
+                        made.add(suffix)
+                    except errors.Unavailable:
+                        await asyncio.sleep(1.0)
 
     def reload(self) -> None:
-        """Load the configuration anew and swap it in; a bad one changes nothing."""
+        """Have the configuration loaded anew and swapped in; a bad one changes nothing."""
+        self._told_to.set()
+
+    async def _follow(self) -> None:
+        while True:
+            await self._told_to.wait()
+            self._told_to.clear()
+            await self._reload()
+
+    async def _reload(self) -> None:
+        """What takes long is done in threads, and answers go on; what stands for an unchanged tenant stays."""
         try:
-            told = config.load(self._told.path)
+            told, built = await asyncio.to_thread(self._load)
             self._renew(told)
         except errors.ConfigError as wrong:
-            _LOG.error("config.refused", problems=list(wrong.problems), in_force=str(self._told.path))
+            said = {"problems": list(wrong.problems), "in_force": str(self._told.path)}
+            await asyncio.to_thread(lambda: _LOG.error("config.refused", **said))
             return
-        log.hide(told.secrets)
+        await asyncio.to_thread(log.hide, told.secrets)
         self._told = self._admin.told = self._web.told = told
-        self._front.surfaces = surfaces.of(told, self._shared)
-        self._lookups.forget()
-        _LOG.info("config.loaded", path=str(told.path), warnings=list(told.warnings))
+        self._front.surfaces = surfaces.put(built, self._shared)
+        self._changed.set()
+        loaded = {"path": str(told.path), "tenants": len(told.tenants), "warnings": list(told.warnings)}
+        await asyncio.to_thread(lambda: _LOG.info("config.loaded", **loaded))
+
+    def _load(self) -> tuple[Config, Built]:
+        told = config.load(self._told.path, self._told)
+        return told, surfaces.build(told, self._shared)
 
     def _renew(self, told: Config) -> None:
         """Show the certificate that the file holds now to whoever connects from now on."""
@@ -121,7 +163,7 @@ class Serving:
             if not ready and (not reason or loop.time() - began > _FIRST):
                 ready = True
                 self._report("ready")
-            status = f"lookups wait: {reason}" if reason else "lookups are answered"
+            status = self._lookups.state
             if status != self._status:
                 self._status = status
                 self._report(f"status {status}")
@@ -169,12 +211,14 @@ async def main(path: Path, report: Report) -> None:
     http, admin = _sockets(told)
     async with _dsn(told) as dsn:
         db = Store(dsn, name="bridge answer")
-        serving = Serving(db, told, report, dsn)
+        replica = Store(told.database.replica[:], name="bridge answer", standby=True) if told.database.replica else None
+        serving = Serving(db, told, report, dsn, replica)
         stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopped.set)
         loop.add_signal_handler(signal.SIGHUP, serving.reload)
+        loop.add_signal_handler(signal.SIGUSR1, metrics.worker_restarted)
         try:
             async with serving.open(http, admin):
                 chores = [serving.run(), serving.watch(), kept.beat(report), serving.prepare()]
@@ -183,6 +227,8 @@ async def main(path: Path, report: Report) -> None:
                 await _until(stopped, tasks)
         finally:
             await db.close()
+            if replica:
+                await replica.close()
 
 
 def _spare_lookups() -> None:
@@ -190,6 +236,7 @@ def _spare_lookups() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+    sys.setswitchinterval(_TURN)
 
 
 async def _until(stopped: asyncio.Event, tasks: Sequence[asyncio.Task[Any]]) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import orjson
+from typing import Any, NamedTuple
 
 from bridge import entries, errors, extensions, keys, normalise, numbers, sinks, sources, store
+from bridge.claims import Claim
 from bridge.config import Config, Tenant
 from bridge.contact import Contact
 from bridge.extension_outbox import ExtensionOutbox
@@ -19,12 +18,14 @@ from bridge.extensions import Taker
 from bridge.outbox import Outbox
 from bridge.sinks import Entry, Sink, ccm
 from bridge.sources import Source
-from bridge.store import Store
+from bridge.store import Connection, Store
 from bridge.sync import Job
 
 SQL = store.queries("assembly")
 _NOT_RULES = frozenset({"every", "full", "label", "logo", "guard", "timeout", "ca", "verify", "overlap", "quota"})
 """Keys of a source that change nothing of what is read."""
+_AT_ONCE = 200
+"""Tenants whose commits wait for one transaction."""
 
 
 def job(tenant: Tenant, source: str) -> Job:
@@ -107,9 +108,19 @@ class Delivery:
         for outbox in self.outboxes:
             outbox.wake()
 
-    async def drain(self) -> None:
-        """Deliver until cancelled; raises Unavailable when the database is lost."""
-        await together(outbox.drain() for outbox in self.outboxes)
+    def rest(self) -> None:
+        """End `drain` once what is under way is done."""
+        for outbox in self.outboxes:
+            outbox.rest()
+
+    @property
+    def idle(self) -> float:
+        """Seconds since there was last something to do."""
+        return min(outbox.idle for outbox in self.outboxes)
+
+    async def drain(self, *, afresh: bool = True) -> None:
+        """Deliver until told to rest, or cancelled; raises Unavailable when the database is lost."""
+        await together(outbox.drain(afresh=afresh) for outbox in self.outboxes)
 
 
 def delivers(sink: keys.Ccm) -> bool:
@@ -117,7 +128,7 @@ def delivers(sink: keys.Ccm) -> bool:
     return sink.contacts or sink.extensions
 
 
-def delivery(db: Store, tenant: Tenant, name: str) -> Delivery:
+def delivery(db: Store, tenant: Tenant, name: str, claim: Claim | None = None) -> Delivery:
     """The sink as configured, with its outboxes."""
     table = tenant.sinks[name]
     sink = sinks.load(table.type, name, table)
@@ -129,7 +140,9 @@ def delivery(db: Store, tenant: Tenant, name: str) -> Delivery:
     outboxes: list[Outbox | ExtensionOutbox] = []
     if table.contacts:
         concurrency = table.concurrency
-        outboxes.append(Outbox(db, tenant.name, name, sink, render, concurrency=concurrency, timeout=table.timeout))
+        outboxes.append(
+            Outbox(db, tenant.name, name, sink, render, concurrency=concurrency, timeout=table.timeout, claim=claim)
+        )
     if table.extensions:
         outboxes.append(
             ExtensionOutbox(
@@ -141,6 +154,7 @@ def delivery(db: Store, tenant: Tenant, name: str) -> Delivery:
                 delete=table.delete_extensions,
                 timeout=table.timeout,
                 probes=not table.contacts,
+                claim=claim,
             )
         )
     return Delivery(sink, outboxes)
@@ -165,23 +179,71 @@ def ours(faults: ExceptionGroup[Exception]) -> Exception:
     return ours(found) if isinstance(found, ExceptionGroup) else found
 
 
-async def enrol(db: Store, config: Config) -> None:
+async def enrol(db: Store, config: Config, before: Config | None = None) -> None:
     """Tell the database which sources there are and in which order, and recompute sinks whose policy changed.
 
-    A source that left the file keeps its contacts, ranked last, until `bridge approve` lets them go: a table lost or
-    renamed by mistake takes nothing away.
+    `before`: what was enrolled last, if that is known; only tenants that are other objects since are looked at. A
+    source that left the file keeps its contacts, ranked last, until `bridge approve` lets them go: a table lost or
+    renamed by mistake takes nothing away. Neither does a tenant's file that is gone: all of its sources left.
     """
-    for tenant in config.tenants.values():
-        names = list(tenant.sources)
-        kinds = [table.type for table in tenant.sources.values()]
-        moved = await db.execute(SQL["enrol"], tenant.name, names, kinds)
-        if await db.execute(SQL["retire"], tenant.name, names) or moved:
-            await db.execute("select pg_notify($1, $2)", store.CHANNEL, orjson.dumps([tenant.name]).decode())
-        await db.execute(SQL["forget_empty"], tenant.name)
-        for name, sink in tenant.sinks.items():
-            if sink.contacts:
-                spelling = f"{sink.numbers} {tenant.region}"
-                await entries.follow_policy(db, tenant.name, name, takes(tenant, name), spelling)
-        for name, taker in extension_takers(tenant).items():
+    earlier = before.tenants if before else {}
+    fresh = [tenant for name, tenant in config.tenants.items() if earlier.get(name) is not tenant]
+    touched = [tenant.name for tenant in fresh] + [name for name in earlier if name not in config.tenants]
+    if not touched:
+        return
+    async with db.pooled() as connection, connection.transaction():
+        await _enrol_sources(connection, fresh, touched if before else None)
+    policies = {
+        (tenant.name, name): _Policy(takes(tenant, name), f"{sink.numbers} {tenant.region}")
+        for tenant in fresh
+        for name, sink in tenant.sinks.items()
+        if sink.contacts
+    }
+    for (tenant, name), policy in (await _unfollowed(db, policies)).items():
+        await entries.follow_policy(db, tenant, name, policy.sources, policy.spelling)
+    takers = {tenant.name: made for tenant in fresh if (made := extension_takers(tenant))}
+    for row in await db.fetch(SQL["with_users"], list(takers)) if takers else ():
+        for name, taker in takers[row["tenant"]].items():
             async with db.pooled() as connection, connection.transaction():
-                await extensions.settle(connection, tenant.name, name, taker)
+                await extensions.settle(connection, row["tenant"], name, taker)
+
+
+async def _enrol_sources(connection: Connection, fresh: Sequence[Tenant], touched: list[str] | None) -> None:
+    """The sources of these tenants and no others of those that were touched, None: of all; lookups are told."""
+    rows = [(one.name, *row) for one in fresh for row in _ranked(one)]
+    tenants, names, kinds, ranks = map(list, zip(*rows, strict=True)) if rows else ([], [], [], [])
+    moved = await connection.fetch(SQL["enrol"], tenants, names, kinds, ranks)
+    moved += await connection.fetch(SQL["retire"], touched, tenants, names)
+    await connection.fetch(SQL["tell"], store.CHANNEL, sorted({row["tenant"] for row in moved}))
+    await connection.execute(SQL["forget_empty"], touched)
+
+
+def _ranked(tenant: Tenant) -> Iterable[tuple[str, str, int]]:
+    return ((name, table.type, rank) for rank, (name, table) in enumerate(tenant.sources.items()))
+
+
+class _Policy(NamedTuple):
+    """What a sink's entries are computed with."""
+
+    sources: tuple[str, ...]
+    spelling: str
+
+    @property
+    def text(self) -> str:
+        """As `entries.follow_policy` keeps it."""
+        return entries.policy(self.sources, self.spelling)
+
+
+async def _unfollowed(db: Store, policies: Mapping[tuple[str, str], _Policy]) -> Mapping[tuple[str, str], _Policy]:
+    """Those that differ from what the sinks' entries were computed with; new sinks without any take theirs at once."""
+    rows = await db.fetch(SQL["policies"], sorted({tenant for tenant, _ in policies}))
+    known = {(row["tenant"], row["name"]): row["policy"] for row in rows}
+    new = sorted(key for key in policies if key not in known)
+    for chunk in (new[n : n + _AT_ONCE] for n in range(0, len(new), _AT_ONCE)):
+        locks = sorted({store.lock_key("commit", tenant) for tenant, _ in chunk})
+        async with db.pooled() as connection, connection.transaction():
+            await connection.fetch(SQL["commit_locks"], locks)
+            columns = [list(column) for column in zip(*chunk, strict=True)]
+            adopted = await connection.fetch(SQL["adopt"], *columns, [policies[key].text for key in chunk])
+        known |= {(row["tenant"], row["name"]): policies[row["tenant"], row["name"]].text for row in adopted}
+    return {key: policy for key, policy in policies.items() if known.get(key) != policy.text}

@@ -2,6 +2,9 @@
 
 `load` either returns a configuration that can be run, or raises ConfigError with one line for each mistake,
 `file:key: what is wrong, what is right`. It opens nothing but the file, its tenants' and its secrets'.
+
+With thousands of tenants a file that has not changed is not checked again: its `Tenant` is the one from before, the
+same object, so that whoever follows a configuration touches only what is another object now.
 """
 
 from __future__ import annotations
@@ -11,12 +14,14 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from bridge import errors, keys
 from bridge.keys import table as tables
 from bridge.keys.document import Document
+
+M = TypeVar("M", bound=keys.Table)
 
 DEFAULT = "default"
 """The tenant of the main file."""
@@ -48,8 +53,23 @@ class Tenant:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A tenant and what it was made of: its file, what that looked at elsewhere, and what it has from the main file."""
+
+    mark: bytes
+    seen: Mapping[tuple[str, str], object] = field(repr=False)
+    common: tuple[str, int]
+    tenant: Tenant
+    warnings: tuple[str, ...]
+    secrets: tuple[str, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
-    """All of bridge.toml. `secrets`: every secret in it as plain text, for the log to strike out."""
+    """All of bridge.toml. `secrets`: every secret in it as plain text, for the log to strike out.
+
+    `parts` is for the next `load`, by tenant.
+    """
 
     path: Path
     region: str
@@ -62,6 +82,7 @@ class Config:
     tenants: Mapping[str, Tenant]
     warnings: tuple[str, ...]
     secrets: tuple[str, ...] = field(repr=False)
+    parts: Mapping[str, Part] = field(repr=False, compare=False)
 
 
 def find(path: Path | None = None) -> Path:
@@ -77,10 +98,15 @@ def find(path: Path | None = None) -> Path:
     return found
 
 
-def load(path: Path) -> Config:
-    """The configuration in `path`; ConfigError with every mistake in it and in its tenants' files."""
+def load(path: Path, before: Config | None = None) -> Config:
+    """The configuration in `path`; ConfigError with every mistake in it and in its tenants' files.
+
+    `before`: an earlier one, whose tenants it takes over where nothing that they were made of has changed.
+    """
+    earlier = before.parts if before else {}
     file = Document(path)
-    raw = file.read()
+    file.fetch()
+    raw = file.parsed()
     file.check_known(raw, (*OF_MAIN, *OF_TENANTS))
     top = file.table(keys.Top, {key: raw[key] for key in keys.Top.model_fields if key in raw}, "")
     database = file.table(keys.Database, raw.get("database", {}), "database")
@@ -92,23 +118,23 @@ def load(path: Path) -> Config:
         _check_ports(file, raw, http, admin)
     # What is wrong in it is noted; the rest still serves to check the tables.
     common = top or keys.Top.model_construct(**{key: raw[key] for key in keys.Top.model_fields if key in raw})
-    tenants = {DEFAULT: _tenant(file, DEFAULT, raw, common)}
-    for tenant in _tenants(file, raw, common):
-        tenants[tenant.name] = tenant
+    parts = {DEFAULT: _main(file, raw, common, earlier.get(DEFAULT))}
+    parts |= _others(file, raw, common, earlier)
     if file.problems or not (top and database and http and admin):
         raise errors.ConfigError(file.problems)
     return Config(
         path=path.absolute(),
-        region=tenants[DEFAULT].region,
+        region=parts[DEFAULT].tenant.region,
         internal_digits=top.internal_digits,
         state_dir=top.state_dir or _state_dir(path),
         log=top.log,
         database=database,
         http=http,
         admin=admin,
-        tenants=tenants,
+        tenants={name: part.tenant for name, part in parts.items()},
         warnings=tuple(file.warnings),
         secrets=tuple(dict.fromkeys(file.secrets)),
+        parts=parts,
     )
 
 
@@ -116,6 +142,59 @@ def _state_dir(path: Path) -> Path:
     """Where state is kept if the file does not say: systemd's first directory, else beside it."""
     given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
     return Path(given).absolute() if given else path.absolute().parent / ".bridge"
+
+
+def _main(file: Document, raw: Mapping[str, Any], top: keys.Top, earlier: Part | None) -> Part:
+    """The main file's tenant, which is checked in any case, with the file's other tables."""
+    tenant = _tenant(file, DEFAULT, raw, top)
+    if earlier and (earlier.mark, earlier.seen) == (file.mark, file.seen):
+        tenant = earlier.tenant
+    return Part(file.mark, dict(file.seen), (top.region, top.internal_digits), tenant, (), ())
+
+
+def _others(
+    file: Document, raw: Mapping[str, Any], top: keys.Top, earlier: Mapping[str, Part]
+) -> Iterator[tuple[str, Part]]:
+    """The tenants of the other files, with the main file's region and digits where theirs say nothing."""
+    if not top.tenants or not isinstance(top.tenants, str):
+        return
+    found = sorted(glob.glob(top.tenants, root_dir=file.path.absolute().parent, recursive=True))
+    if not found:
+        file.warn("tenants", f'"{top.tenants}" names no file, right is a pattern such as "tenants/*.toml"')
+    first = {DEFAULT, *SERVED, *_first_parts(raw)}
+    for place in found:
+        path = file.path.parent / place
+        other = Document(path)
+        if path.stem in first:
+            other.wrong(path.stem, "is taken as the name of a tenant or of a path, right is another name of the file")
+        first.add(path.stem)
+        other.check_name(path.stem, path.stem)
+        part = _other(other, path.stem, top, earlier.get(path.stem))
+        file.take(other)
+        if part:
+            yield path.stem, part
+
+
+def _other(file: Document, name: str, common: keys.Top, earlier: Part | None) -> Part | None:
+    try:
+        file.fetch()
+        shared = (common.region, common.internal_digits)
+        if earlier and (earlier.mark, earlier.common) == (file.mark, shared) and file.still(earlier.seen):
+            file.warnings += earlier.warnings
+            file.secrets += earlier.secrets
+            return earlier
+        raw = file.parsed()
+    except errors.ConfigError as failed:
+        file.problems += failed.problems
+        return None
+    for key in OF_MAIN:
+        if key in raw:
+            file.wrong(key, "is no key of a tenant, right is to set it in the main file, for all of them")
+    file.check_known(raw, (*OF_MAIN, *OF_TENANTS))
+    own = file.table(keys.Top, {key: raw[key] for key in ("region", "internal_digits") if key in raw}, "")
+    said = own.model_dump(include=own.model_fields_set) if own else {}
+    tenant = _tenant(file, name, raw, common.model_copy(update=said) if said else common)
+    return Part(file.mark, file.seen, shared, tenant, tuple(file.warnings), tuple(file.secrets))
 
 
 def _tenant(file: Document, name: str, raw: Mapping[str, Any], top: keys.Top) -> Tenant:
@@ -132,7 +211,7 @@ def _tenant(file: Document, name: str, raw: Mapping[str, Any], top: keys.Top) ->
         name=name,
         region=region,
         internal_digits=top.internal_digits,
-        sources={n: s.model_copy(update={"region": s.region or region}) for n, s in sources.items() if s},
+        sources={n: _filled(s, region=s.region or region) for n, s in sources.items() if s},
         sinks=dict(_sinks(file, raw, order)),
         connector=connector,
         phonebooks=dict(_books(file, raw, order)),
@@ -141,40 +220,11 @@ def _tenant(file: Document, name: str, raw: Mapping[str, Any], top: keys.Top) ->
     )
 
 
-def _tenants(file: Document, raw: Mapping[str, Any], top: keys.Top) -> Iterator[Tenant]:
-    """The tenants of the other files, with the main file's region and digits where theirs say nothing."""
-    if not top.tenants or not isinstance(top.tenants, str):
-        return
-    found = sorted(glob.glob(top.tenants, root_dir=file.path.absolute().parent, recursive=True))
-    if not found:
-        file.warn("tenants", f'"{top.tenants}" names no file, right is a pattern such as "tenants/*.toml"')
-    first = {DEFAULT, *SERVED, *_first_parts(raw)}
-    for place in found:
-        path = file.path.parent / place
-        other = Document(path)
-        if path.stem in first:
-            other.wrong(path.stem, "is taken as the name of a tenant or of a path, right is another name of the file")
-        first.add(path.stem)
-        other.check_name(path.stem, path.stem)
-        tenant = _other(other, path.stem, top)
-        file.take(other)
-        if tenant:
-            yield tenant
-
-
-def _other(file: Document, name: str, common: keys.Top) -> Tenant | None:
-    try:
-        raw = file.read()
-    except errors.ConfigError as failed:
-        file.problems += failed.problems
-        return None
-    for key in OF_MAIN:
-        if key in raw:
-            file.wrong(key, "is no key of a tenant, right is to set it in the main file, for all of them")
-    file.check_known(raw, (*OF_MAIN, *OF_TENANTS))
-    own = file.table(keys.Top, {key: raw[key] for key in ("region", "internal_digits") if key in raw}, "")
-    said = own.model_dump(include=own.model_fields_set) if own else {}
-    return _tenant(file, name, raw, common.model_copy(update=said))
+def _filled(table: M, **values: object) -> M:
+    """The table with these values in place of those that it has."""
+    return (
+        table if all(getattr(table, key) == value for key, value in values.items()) else table.model_copy(update=values)
+    )
 
 
 def _sources(file: Document, raw: Mapping[str, Any]) -> Iterator[tuple[str, keys.SourceKeys | None]]:
@@ -202,7 +252,7 @@ def _sinks(file: Document, raw: Mapping[str, Any], order: tuple[str, ...]) -> It
         made = file.table(model, table | {"type": "ccm"}, key)
         if made:
             _warn_open(file, key, made)
-            yield name, made.model_copy(update={"sources": made.sources or order})
+            yield name, _filled(made, sources=made.sources or order)
 
 
 def _books(file: Document, raw: Mapping[str, Any], order: tuple[str, ...]) -> Iterator[tuple[str, keys.Book]]:
@@ -211,17 +261,18 @@ def _books(file: Document, raw: Mapping[str, Any], order: tuple[str, ...]) -> It
         _check_sources(file, f"{key}.sources", table.get("sources"), order)
         made = file.table(keys.Book, table, key)
         if made:
-            yield name, made.model_copy(update={"sources": made.sources or order, "title": made.title or name})
+            yield name, _filled(made, sources=made.sources or order, title=made.title or name)
 
 
 def _model(file: Document, table: Mapping[str, Any], models: Mapping[str, Any], key: str) -> Any:
     """The model of a table's type, or of the nearest one so that its keys are checked as well; None: no idea."""
     kind = table.get("type")
+    if isinstance(kind, str) and kind in models:
+        return models[kind]
     if kind is None:
         file.wrong(f"{key}.type", f"is missing, right is {tables.listed(models)}")
         return None
-    if not isinstance(kind, str) or kind not in models:
-        file.wrong(f"{key}.type", tables.one_of(kind, models))
+    file.wrong(f"{key}.type", tables.one_of(kind, models))
     return models.get(tables.nearest(kind, models)) if isinstance(kind, str) else None
 
 
@@ -306,7 +357,9 @@ def _warn_open(file: Document, key: str, table: keys.SourceKeys | keys.Ccm) -> N
     """Warn of what a listener on the way could read or change."""
     if getattr(table, "verify", True) is False:
         file.warn(f"{key}.verify", "is false and anybody may pose as the server, right is ca with its certificate")
-    url = urlsplit(getattr(table, "url", ""))
+    url = getattr(table, "url", "")
+    if not url.lower().startswith("http:"):
+        return
     secret = any(isinstance(value, keys.Secret) and value for _, value in table)
-    if url.scheme.lower() == "http" and secret and not keys.Endpoint(url.hostname or "", 0).loopback:
+    if secret and not keys.Endpoint(urlsplit(url).hostname or "", 0).loopback:
         file.warn(f"{key}.url", "is http and the secret goes over the wire for all to read, right is https")

@@ -16,24 +16,29 @@ SQL = store.queries("entries")
 
 async def settle_owners(session: Connection, tenant: str, sink: str, sources: Sequence[str]) -> None:
     """Decide anew who owns the numbers in the session's table `touched`; `sources`: the best first."""
+    await session.execute(SQL["analyze_touched"])
     await session.execute(SQL["settle_owners"], tenant, sink, list(sources))
+
+
+def policy(sources: Sequence[str], spelling: str) -> str:
+    """What a sink's entries are computed with, as the table `sink` keeps it."""
+    return "\n".join((spelling, *sources))
 
 
 async def follow_policy(db: Store, tenant: str, sink: str, sources: Sequence[str], spelling: str) -> bool:
     """Recompute a sink's entries if the configuration that they were computed with changed; whether it did."""
-    policy = "\n".join((spelling, *sources))
+    wanted = policy(sources, spelling)
     async with store.locked(db, "policy", tenant, sink) as session:
         assert session is not None
         async with session.transaction():
             await session.execute("select pg_advisory_xact_lock($1)", store.lock_key("commit", tenant))
             before = await session.value(SQL["policy"], tenant, sink)
-            if before == policy:
+            if before == wanted:
                 return False
             await session.execute(SQL["stage_touched"])
             await session.execute(SQL["touch_all"], tenant, sink)
-            await session.execute("analyze touched")
             await settle_owners(session, tenant, sink, sources)
             if before is not None and before.split("\n")[0] != spelling:
                 await session.execute(SQL["make_due"], tenant, sink)
-            await session.execute(SQL["set_policy"], tenant, sink, policy)
+            await session.execute(SQL["set_policy"], tenant, sink, wanted)
             return True

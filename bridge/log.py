@@ -15,7 +15,7 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TextIO
 from urllib.parse import quote, quote_plus
 
@@ -59,7 +59,8 @@ _CONTROL = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160))} | {
     0x2029: "\\u2029",
 }
 
-_hidden: re.Pattern[str] | None = None
+_hidden: Mapping[str, Sequence[str]] = {}
+"""What is struck out, by its first `SHORTEST` characters, the longest first."""
 
 
 def get(**fields: Any) -> structlog.typing.FilteringBoundLogger:
@@ -105,8 +106,27 @@ def hide(secrets: Iterable[str]) -> None:
         spellings |= {secret, quote(secret, safe=""), quote(secret), quote_plus(secret), repr(secret)[1:-1]}
         spellings |= {orjson.dumps(secret).decode()[1:-1], base64.b64encode(secret.encode()).decode().rstrip("=")}
         spellings |= {line for line in secret.splitlines() if len(line) >= 16}
-    longest_first = sorted(spellings, key=len, reverse=True)
-    _hidden = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+    found: dict[str, list[str]] = {}
+    for spelling in spellings:
+        found.setdefault(spelling[:SHORTEST], []).append(spelling)
+    for alike in found.values():
+        alike.sort(key=len, reverse=True)
+    _hidden = found
+
+
+def _struck(said: str) -> str:
+    """The text without what is hidden; as fast with the secrets of thousands of tenants as with one."""
+    hidden, done, at = _hidden, 0, 0
+    parts: list[str] = []
+    while at + SHORTEST <= len(said):
+        for spelling in hidden.get(said[at : at + SHORTEST], ()):
+            if said.startswith(spelling, at):
+                parts += (said[done:at], HIDDEN)
+                done = at = at + len(spelling)
+                break
+        else:
+            at += 1
+    return "".join((*parts, said[done:]))
 
 
 def redact(logger: Any, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -147,8 +167,8 @@ def clean(value: Any, depth: int = 0) -> Any:
 
 def text(said: str, longest: int = LONGEST) -> str:
     """A text without credentials, and not endless."""
-    if _hidden is not None:
-        said = _hidden.sub(HIDDEN, said)
+    if _hidden:
+        said = _struck(said)
     length = len(said)
     # Cut generously first, so that the last cut goes through nothing that still needs its end to be known.
     said = said[: 8 * longest].encode("utf-8", "backslashreplace").decode()

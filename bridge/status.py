@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import heapq
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -124,21 +126,41 @@ async def read(db: Store, tenants: Sequence[Tenant]) -> Status:
         bad = await connection.fetch(SQL["unreadable"], names)
         sinks = await connection.fetch(SQL["sinks"], [t for t, _ in wanted], [name for _, name in wanted])
     known = {(row["tenant"], row["name"]): row for row in sinks}
-    unreadable = [Unreadable(**row) for row in bad]
+    by_tenant: dict[str, dict[str, Any]] = defaultdict(dict)
+    for (owner, name), row in sources.items():
+        by_tenant[owner][name] = row
+    unreadable: dict[tuple[str, str], list[Unreadable]] = defaultdict(list)
+    for row in bad:
+        unreadable[row["tenant"], row["source"]].append(Unreadable(**row))
     return Status(
-        sources=tuple(one for tenant in tenants for one in _sources(tenant, sources, unreadable)),
+        sources=tuple(one for tenant in tenants for one in _sources(tenant, by_tenant[tenant.name], unreadable)),
         sinks=tuple(_sink(tenant, name, known) for tenant in tenants for name in tenant.sinks),
     )
 
 
+def worst(found: Status, most: int) -> Status:
+    """So many sources and sinks at most: those that fail, then those that somebody has to look at, then any."""
+    sources, sinks = found.sources, found.sinks
+    if len(sources) > most:
+        sources = tuple(heapq.nsmallest(most, sources, key=_gravity))
+    if len(sinks) > most:
+        sinks = tuple(heapq.nsmallest(most, sinks, key=lambda one: (not one.error, not one.refused, -one.waiting)))
+    return Status(sources, sinks)
+
+
+def _gravity(one: SourceState) -> tuple[bool, ...]:
+    """Lower is worse."""
+    return not one.error, not one.held, one.configured, not (one.unreadable or one.notes), one.tried_at is not None
+
+
 def _sources(
-    tenant: Tenant, rows: Mapping[tuple[str, str], Any], unreadable: Sequence[Unreadable]
+    tenant: Tenant, rows: Mapping[str, Any], unreadable: Mapping[tuple[str, str], Sequence[Unreadable]]
 ) -> Sequence[SourceState]:
     """The configured ones in file order, then those that are not."""
-    left = [name for owner, name in rows if owner == tenant.name and name not in tenant.sources]
+    left = [name for name in rows if name not in tenant.sources]
     found = []
     for name in (*tenant.sources, *left):
-        table, row = tenant.sources.get(name), rows.get((tenant.name, name))
+        table, row = tenant.sources.get(name), rows.get(name)
         state: dict[str, Any] = dict(row) if row else {}
         kind = table.type if table else state["type"]
         notes = state.get("notes") or ()
@@ -151,7 +173,7 @@ def _sources(
                 configured=table is not None,
                 **state,
                 why_held=next((note.removeprefix(_HELD) for note in notes if note.startswith(_HELD)), ""),
-                unreadable=tuple(one for one in unreadable if (one.tenant, one.source) == (tenant.name, name)),
+                unreadable=tuple(unreadable.get((tenant.name, name), ())),
                 notes=tuple(note for note in notes if not note.startswith(_HELD)),
             )
         )
@@ -173,7 +195,7 @@ def _sink(tenant: Tenant, name: str, rows: Mapping[tuple[str, str], Any]) -> Sin
 async def refusals(db: Store, tenants: Sequence[Tenant]) -> list[Refusal]:
     """What the sinks of these tenants refuse."""
     found = []
-    for tenant in tenants:
+    for tenant in await _refused(db, tenants):
         for row in await db.fetch(outbox.SQL["refusals"], tenant.name):
             who = load(row["body"]).name if row["body"] else ""
             found.append(
@@ -187,6 +209,12 @@ async def refusals(db: Store, tenants: Sequence[Tenant]) -> list[Refusal]:
             )
         found += await _workflows(db, tenant.name)
     return found
+
+
+async def _refused(db: Store, tenants: Sequence[Tenant]) -> Sequence[Tenant]:
+    """Those of the tenants of which anything is refused."""
+    names = {row["tenant"] for row in await db.fetch(SQL["refused"], [tenant.name for tenant in tenants])}
+    return [tenant for tenant in tenants if tenant.name in names]
 
 
 async def _workflows(db: Store, tenant: str) -> list[Refusal]:
@@ -203,7 +231,8 @@ async def _workflows(db: Store, tenant: str) -> list[Refusal]:
 async def retry(db: Store, tenants: Sequence[Tenant]) -> int:
     """Owe all that was refused to the sinks once more; how much that is."""
     queries = (outbox.SQL["retry_refused"], extension_outbox.SQL["retry_refused"], workflow_queue.SQL["retry"])
-    return sum([await db.execute(query, tenant.name) for tenant in tenants for query in queries])
+    refused = await _refused(db, tenants)
+    return sum([await db.execute(query, tenant.name) for tenant in refused for query in queries])
 
 
 async def entries(db: Store, tenant: str, numbers: Sequence[str]) -> list[EntryState]:

@@ -714,3 +714,109 @@ def test_problems_are_said_of_the_file_as_it_was_named(tmp_path, monkeypatch):
     with pytest.raises(errors.ConfigError) as failed:
         config.load(Path("bridge.toml"))
     assert failed.value.problems == ('bridge.toml:log: is the number 1, right is one of "auto", "console", "json"',)
+
+
+TENANT = """
+[source.crm]
+type = "file"
+path = "crm.vcf"
+[connector]
+token = { file = "token" }
+"""
+
+
+def several(folder: Path, *names: str, text: str = TENANT) -> Path:
+    """A main file with a tenant of each of these names."""
+    for name in names:
+        write(folder, text, f"tenants/{name}.toml")
+    write(folder, "first-token", "tenants/token")
+    return write(folder, 'region = "LU"\ntenants = "tenants/*.toml"\n')
+
+
+def same(before: config.Config, after: config.Config) -> list[str]:
+    """Tenants that are the same objects in both."""
+    return [name for name, tenant in after.tenants.items() if before.tenants.get(name) is tenant]
+
+
+def test_a_tenant_whose_file_has_not_changed_is_the_same_object_when_loaded_again(tmp_path):
+    path = several(tmp_path, "a", "b", "c")
+    first = config.load(path)
+    assert same(first, config.load(path, first)) == ["default", "a", "b", "c"]
+    assert same(first, config.load(path)) == []
+    write(tmp_path, TENANT + "limit = 7\n", "tenants/b.toml")
+    (tmp_path / "tenants" / "c.toml").unlink()
+    write(tmp_path, TENANT, "tenants/d.toml")
+    after = config.load(path, first)
+    assert same(first, after) == ["default", "a"]
+    assert list(after.tenants) == ["default", "a", "b", "d"]
+    assert after.tenants["b"].connector.limit == 7
+    assert same(after, config.load(path, after)) == ["default", "a", "b", "d"]
+
+
+def test_what_a_tenant_has_from_the_main_file_counts_as_its_own(tmp_path):
+    path = several(tmp_path, "a")
+    first = config.load(path)
+    write(tmp_path, 'region = "LU"\nlog = "json"\ntenants = "tenants/*.toml"\n')
+    assert same(first, config.load(path, first)) == ["a"]
+    write(tmp_path, 'region = "DE"\ntenants = "tenants/*.toml"\n')
+    after = config.load(path, first)
+    assert same(first, after) == []
+    assert after.tenants["a"].sources["crm"].region == "DE"
+
+
+def test_a_secret_or_certificate_elsewhere_that_changes_makes_another_tenant(tmp_path, monkeypatch):
+    monkeypatch.setenv("PASSWORD", "one")
+    more = TENANT + '[source.dav]\ntype = "carddav"\nurl = "https://dav.example.com/"\nusername = "x"\n'
+    path = several(tmp_path, "a", text=more + 'password = { env = "PASSWORD" }\nca = "ca.pem"\n')
+    write(tmp_path, TENANT.replace("{ file", '"plain"\n#'), "tenants/b.toml")
+    write(tmp_path, "certificate", "tenants/ca.pem")
+    before = config.load(path)
+    for change in (
+        lambda: monkeypatch.setenv("PASSWORD", "two"),
+        lambda: write(tmp_path, "second-token", "tenants/token"),
+        lambda: write(tmp_path, "another certificate", "tenants/ca.pem"),
+    ):
+        assert same(before, config.load(path, before)) == ["default", "a", "b"]
+        change()
+        after = config.load(path, before)
+        assert same(before, after) == ["default", "b"]
+        before = after
+    assert before.tenants["a"].connector.tokens == ("second-token",)
+    assert {"two", "second-token", "plain"} <= set(before.secrets)
+    monkeypatch.delenv("PASSWORD")
+    with pytest.raises(errors.ConfigError, match="PASSWORD is not set"):
+        config.load(path, before)
+
+
+def test_a_tenant_that_stays_keeps_its_warnings_and_one_that_others_can_read_gets_one(tmp_path):
+    path = several(tmp_path, "a", "b", text=TENANT.replace("{ file", '"plain-token"\n#'))
+    first = config.load(path)
+    assert first.warnings == ()
+    (tmp_path / "tenants" / "a.toml").chmod(0o644)
+    for _ in range(2):
+        first = config.load(path, first)
+        [warning] = first.warnings
+        assert "a.toml:connector.token: is a secret in a file that others can read" in warning
+        assert "plain-token" in first.secrets
+
+
+def test_a_file_that_moved_is_read_anew_for_what_it_names_beside_it(tmp_path):
+    path = several(tmp_path, "a")
+    first = config.load(path)
+    (tmp_path / "tenants").rename(tmp_path / "customers")
+    write(tmp_path, 'region = "LU"\ntenants = "customers/*.toml"\n')
+    after = config.load(path, first)
+    assert same(first, after) == []
+    assert after.tenants["a"].sources["crm"].path == tmp_path / "customers" / "crm.vcf"
+
+
+def test_every_mistake_of_every_file_is_said_when_loaded_again(tmp_path):
+    path = several(tmp_path, "a", "b", "c")
+    first = config.load(path)
+    write(tmp_path, TENANT + "limit = 0\n", "tenants/a.toml")
+    write(tmp_path, "no toml", "tenants/c.toml")
+    write(tmp_path, TENANT, "tenants/metrics.toml")
+    with pytest.raises(errors.ConfigError) as failed:
+        config.load(path, first)
+    at = [line.removeprefix(f"{tmp_path}/tenants/").split(": ")[0] for line in failed.value.problems]
+    assert at == ["a.toml:connector.limit", "c.toml:1", "metrics.toml:metrics"]

@@ -162,6 +162,32 @@ async def test_losses_are_approved_by_keyboard(browser: Browser, db: Store, told
     assert await db.value("select count(*) from contact") == 2
 
 
+async def test_one_of_many_tenants_is_found_by_its_name(browser: Browser, db: Store, tmp_path: Path) -> None:
+    (tmp_path / "tenants").mkdir()
+    for n in range(120):
+        text = '[source.crm]\ntype = "file"\npath = "x.vcf"\n'
+        (tmp_path / "tenants" / f"customer-with-a-name-{n:03}.toml").write_text(text)
+    told = configured(tmp_path, above='tenants = "tenants/*.toml"')
+    await eventful(db, told, Recent())
+    await db.execute("update source set error = 'away', failing_since = now() where tenant like '%077'")
+    async with serving(db, told) as (url, _):
+        for width in (320, 1280):
+            async with looking(browser, url, viewport={"width": width, "height": 800}) as page:
+                await page.goto("/")
+                assert await page.evaluate("document.documentElement.scrollWidth") <= width
+                assert await page.evaluate(CONTRAST) == []
+                await expect(page.get_by_text("the worst 50 are shown")).to_be_visible()
+                first = page.get_by_role("rowheader").first
+                await expect(first).to_have_text("default")
+                await expect(page.get_by_role("rowheader").nth(1)).to_have_text("customer-with-a-name-077")
+                await page.get_by_label("Tenant").fill("NAME-11")
+                await page.get_by_role("button", name="Find").click()
+                await expect(page.get_by_role("rowheader")).to_have_count(10)
+                await page.get_by_role("link", name="customer-with-a-name-113").click()
+                await expect(page.get_by_label("Tenant")).to_have_value("customer-with-a-name-113")
+                await expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+
+
 async def test_everything_works_without_scripts(browser: Browser, db: Store, tmp_path: Path) -> None:
     (tmp_path / "tenants").mkdir()
     (tmp_path / "tenants" / "acme.toml").write_text('[source.crm]\ntype = "file"\npath = "x.vcf"\n')

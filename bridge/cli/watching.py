@@ -15,6 +15,8 @@ from bridge.config import Config, Tenant
 from bridge.status import Refusal, SinkState, SourceState, Status, Unreadable
 
 _UNREADABLE_SHOWN = 10
+_MOST = 100
+"""Sources and sinks that are shown to people; of more the worst."""
 _PATIENCE = 30.0
 _SOURCE_COLUMNS = ("source", "type", "contacts", "read", "in full", "next", "held", "unreadable", "state")
 _SINK_COLUMNS = ("sink", "type", "waiting", "oldest", "refused", "last ok", "state")
@@ -27,7 +29,7 @@ def show(
 ) -> None:
     """Show how sources and sinks fare.
 
-    What waits, what is held, what fails, what was refused, and since when.
+    What waits, what is held, what fails, what was refused, and since when; of very many sources and sinks the worst.
     """
     told = session.load(config)
     places = options.tenants(told, tenant)
@@ -37,10 +39,16 @@ def show(
         output.document(_document(found, daemon, due))
         return
     many = len(places) > 1
+    shown = status.worst(found, _MOST)
     output.say(f"daemon: {'runs' if daemon else 'does not run'}")
-    output.table(_SOURCE_COLUMNS, [_source(one, due.get(one), many) for one in found.sources])
-    output.table(_SINK_COLUMNS, [_sink(one, many) for one in found.sinks])
-    _tell_more(found, many)
+    output.table(_SOURCE_COLUMNS, [_source(one, due.get(one), many) for one in shown.sources])
+    output.table(_SINK_COLUMNS, [_sink(one, many) for one in shown.sinks])
+    _tell_more(shown, many)
+    if len(found.sources) > _MOST or len(found.sinks) > _MOST:
+        output.say(
+            f"of {len(found.sources)} sources and {len(found.sinks)} sinks the worst {_MOST} are shown:"
+            " --tenant NAME shows all of one tenant, --json all there are"
+        )
 
 
 async def _read(told: Config, places: Sequence[Tenant]) -> tuple[Status, bool]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,9 +14,10 @@ from urllib.parse import unquote, urlsplit
 from pydantic import ValidationError
 
 from bridge import errors
+from bridge.keys import outside, values
 from bridge.keys import table as tables
-from bridge.keys import values
-from bridge.keys.secret import Secret
+from bridge.keys.outside import Seen
+from bridge.keys.secret import READERS, Secret
 from bridge.keys.surfaces import Top
 from bridge.keys.table import Table
 
@@ -23,6 +26,7 @@ M = TypeVar("M", bound=Table)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 """What may stand in a URL, a log line and an id as it is."""
 READABLE = 0o044
+_LOOK = {**READERS, "stamp": lambda name, _directory: outside.stamp(name)}
 
 
 class Document:
@@ -33,16 +37,30 @@ class Document:
         self.problems: list[str] = []
         self.warnings: list[str] = []
         self.secrets: list[str] = []
+        self.seen: Seen = {}
+        self.mark = b""
+        self._directory = path.absolute().parent
+        self._bytes = b""
+        self._bare = False
 
-    def read(self) -> dict[str, Any]:
-        """What the file holds; ConfigError where it cannot be read or is no TOML."""
+    def fetch(self) -> None:
+        """Read the file; ConfigError where it cannot be. From now on `mark` is another one if the file is."""
         try:
-            text = self.path.read_bytes().decode("utf-8-sig")
+            with open(self.path, "rb", buffering=0) as file:
+                self._bytes = file.read()
+                self._bare = bool(os.fstat(file.fileno()).st_mode & READABLE)
         except FileNotFoundError:
             raise errors.ConfigError([f"{self.path}: there is no such file, right is the path of one"]) from None
         except OSError as failed:
             why = f"{self.path}: cannot be read ({failed.strerror}), right is a file that bridge may read"
             raise errors.ConfigError([why]) from None
+        place = f"{self._directory}\0{self.path.name}\0{self._bare}\0".encode("utf-8", "surrogateescape")
+        self.mark = hashlib.blake2b(place + self._bytes, digest_size=16).digest()
+
+    def parsed(self) -> dict[str, Any]:
+        """What the file holds; ConfigError where it is no TOML."""
+        try:
+            text = self._bytes.decode("utf-8-sig")
         except UnicodeDecodeError as failed:
             line = failed.object[: failed.start].count(b"\n") + 1
             raise errors.ConfigError([f"{self.path}:{line}: is no UTF-8, right is a text saved as UTF-8"]) from None
@@ -50,6 +68,10 @@ class Document:
             return tomllib.loads(text)
         except tomllib.TOMLDecodeError as failed:
             raise errors.ConfigError([f"{self.path}:{_syntax(str(failed), text)}"]) from None
+
+    def still(self, seen: Mapping[tuple[str, str], object]) -> bool:
+        """Whether all that its tables looked at outside of it once is as it was."""
+        return outside.unchanged(seen, _LOOK, self._directory)
 
     def wrong(self, key: str, sentence: str) -> None:
         """Note a mistake."""
@@ -94,7 +116,7 @@ class Document:
         noted: dict[str, str] = {}
         made: M | None = None
         try:
-            made = model.model_validate(raw, context={"base": self.path.absolute().parent})
+            made = model.model_validate(raw, context=outside.context(self._directory, self.seen))
         except ValidationError as failed:
             noted.update(tables.wrong(model, failed))
         for inner, sentence in model.mistakes(raw):
@@ -109,7 +131,7 @@ class Document:
     def _note_secrets(self, made: Table, raw: Mapping[str, Any], key: str) -> None:
         for inner, text, literal in _secrets(made, raw, key):
             self.secrets.append(text)
-            if literal and self.path.stat().st_mode & READABLE:
+            if literal and self._bare:
                 self.warn(inner, 'is a secret in a file that others can read, right is { env = "NAME" } or chmod 600')
 
 

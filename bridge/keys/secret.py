@@ -10,6 +10,8 @@ from typing import Any, NoReturn
 from pydantic import GetCoreSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
+from bridge.keys import outside
+
 HIDDEN = "***"
 WAYS = '{ env = "NAME" }, { file = "PATH" } or { credential = "NAME" }'
 
@@ -57,17 +59,11 @@ class Secret(str):
         )
 
 
-def base(info: ValidationInfo) -> Path:
-    """The directory that relative paths start from."""
-    directory: Path = info.context["base"] if info.context else Path.cwd()
-    return directory
-
-
 def reference(value: dict[str, Any], info: ValidationInfo) -> str:
     """What an `{ env = … }`, `{ file = … }` or `{ credential = … }` names; ValueError says what is not there."""
-    unknown = next((key for key in value if key not in _READERS), None)
+    unknown = next((key for key in value if key not in READERS), None)
     if unknown is not None:
-        near = difflib.get_close_matches(unknown, _READERS, n=1)
+        near = difflib.get_close_matches(unknown, READERS, n=1)
         raise ValueError(
             f'"{unknown}" is no place of a secret, ' + (f"did you mean {near[0]}?" if near else f"right is {WAYS}")
         )
@@ -76,9 +72,10 @@ def reference(value: dict[str, Any], info: ValidationInfo) -> str:
     [(way, name)] = value.items()
     if not isinstance(name, str) or not name or "\0" in name:
         raise ValueError(f'{way} is no name, right is {{ {way} = "{"PATH" if way == "file" else "NAME"}" }}')
-    found = _READERS[way](name, base(info))
+    found = READERS[way](name, outside.base(info))
     if not found:
         raise ValueError(f"{way} {name} is empty, right is one that holds the secret")
+    outside.note(info, way, name, found)
     return found
 
 
@@ -127,4 +124,5 @@ def _read(path: Path) -> str:
     return text.removesuffix("\n").removesuffix("\r")
 
 
-_READERS = {"env": _env, "file": _file, "credential": _credential}
+READERS = {"env": _env, "file": _file, "credential": _credential}
+"""How each place of a secret is read; ValueError says what is not there."""

@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, ValidationInfo
 
+from bridge.keys import outside
 from bridge.keys.regions import MISTAKEN, REGIONS
-from bridge.keys.secret import Secret, base, reference
+from bridge.keys.secret import Secret, reference
 
 Style = Literal["digits", "e164", "zeros", "national"]
 """How a number is spelled: 352…, +352…, 00352…, or as dialled within the region."""
@@ -112,12 +113,13 @@ def _path(value: Any, info: ValidationInfo) -> Path:
         raise ValueError(f'is {shown(value)}, right is a path such as "/etc/bridge/ca.pem"')
     if "\0" in str(value):
         raise ValueError('holds a zero byte, right is a path such as "/etc/bridge/ca.pem"')
-    return (base(info) / value).absolute()
+    return (outside.base(info) / value).absolute()
 
 
-def _exists(path: Path) -> Path:
+def _exists(path: Path, info: ValidationInfo) -> Path:
     if not path.is_file():
         raise ValueError(f"there is no file {path}, right is the path of one that bridge may read")
+    outside.note(info, "stamp", str(path), outside.stamp(str(path)))
     return path
 
 

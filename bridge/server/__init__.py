@@ -1,8 +1,8 @@
 """The HTTP server: every request goes to the surface that its path names, under the configuration in force.
 
-It sits on aiohttp's low-level server: finding the handler is one look into a dictionary, and nothing stands between
-a telephone that rings and its answer; the usual lookup does not even come that far (`lane`). A new configuration is a
-new, frozen `Surfaces`, swapped between two requests.
+It sits on aiohttp's low-level server: finding the handler is two looks into dictionaries, however many tenants there
+are, and nothing stands between a telephone that rings and its answer; the usual lookup does not even come that far
+(`lane`). A new configuration is a new `Surfaces`, swapped between two requests.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -47,33 +47,62 @@ class Quick(Surface, Protocol):
         """Those of its paths whose requests may; what `Admit` makes of one is what the path's handler would."""
 
 
+class _Place(NamedTuple):
+    """What is served under one first part of paths."""
+
+    surfaces: Sequence[Surface]
+    usual: Mapping[str, Handler]
+    quick: Mapping[str, Admit]
+
+
 @dataclass(frozen=True, slots=True)
 class Surfaces:
-    """All that one configuration serves."""
+    """All that one configuration serves.
+
+    `below`: surfaces by the first part that all of their paths have; `surfaces`: those that may have any, and come
+    behind them. What a place serves is put together when it is asked for first.
+    """
 
     surfaces: Sequence[Surface] = ()
-    usual: Mapping[str, Handler] = field(init=False)
+    below: Mapping[str, Sequence[Surface]] = field(default_factory=dict)
     heads: Heads = field(init=False)
+    _places: dict[str, _Place] = field(init=False, default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        usual: dict[str, Handler] = {}
-        quick: dict[str, Admit] = {}
-        for surface in self.surfaces:
-            own = surface.paths()
-            usual.update(own)
-            # A path is its last surface's, on the lane as well.
-            quick = {path: admit for path, admit in quick.items() if path not in own}
-            quick |= surface.quick() if isinstance(surface, Quick) else {}
-        object.__setattr__(self, "usual", usual)
-        object.__setattr__(self, "heads", Heads(quick))
+        object.__setattr__(self, "heads", Heads(self._quick))
 
     def find(self, request: web.BaseRequest) -> Handler | None:
         """Who answers this request."""
-        handler = self.usual.get(request.rel_url.raw_path)
+        raw = request.rel_url.raw_path
+        handler = self._place(raw).usual.get(raw)
         if handler is None:
             path = request.path
-            handler = next((found for surface in self.surfaces if (found := surface.find(path))), None)
+            handler = next((found for one in self._place(path).surfaces if (found := one.find(path))), None)
         return handler
+
+    def _quick(self, path: str) -> Admit | None:
+        return self._place(path).quick.get(path)
+
+    def _place(self, path: str) -> _Place:
+        first = path.lstrip("/").partition("/")[0]
+        own = self.below.get(first)
+        name = first if own is not None else ""
+        place = self._places.get(name)
+        if place is None:
+            place = self._places[name] = _put_together((*(own or ()), *self.surfaces))
+        return place
+
+
+def _put_together(surfaces: Sequence[Surface]) -> _Place:
+    usual: dict[str, Handler] = {}
+    quick: dict[str, Admit] = {}
+    for surface in surfaces:
+        own = surface.paths()
+        usual.update(own)
+        # A path is its last surface's, on the lane as well.
+        quick = {path: admit for path, admit in quick.items() if path not in own}
+        quick |= surface.quick() if isinstance(surface, Quick) else {}
+    return _Place(surfaces, usual, quick)
 
 
 class Front:

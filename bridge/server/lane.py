@@ -23,7 +23,8 @@ from bridge.server import replies
 
 MOST = 8192
 """Bytes of the longest request that is answered here."""
-_HEADS = 256
+_HEADS, _LONGEST = 8192, 1024
+"""Heads that are remembered, and the bytes of the longest: a client has one for each length of the numbers it asks."""
 _END = b"\r\n\r\n"
 _LOG = log.get()
 
@@ -47,10 +48,10 @@ class _Known(NamedTuple):
 
 
 class Heads:
-    """Heads of requests, with who answers them under one configuration, by the paths of which it is told."""
+    """Heads of requests, with who answers them under one configuration; `find` knows the paths that may be quick."""
 
-    def __init__(self, paths: Mapping[str, Admit]) -> None:
-        self._paths = paths
+    def __init__(self, find: Callable[[str], Admit | None]) -> None:
+        self._find = find
         self._known: dict[bytes, _Known] = {}
 
     def answer(self, data: bytes) -> bytes | Later | None:
@@ -61,14 +62,16 @@ class Heads:
 
     def _learn(self, head: bytes, data: bytes, body: bytes) -> _Known | None:
         """What the parser makes of a head does not change: with a body of the same length it is the same request."""
-        message = _whole(data, body) if self._paths and len(data) <= MOST else None
-        admit = self._paths.get(message.path) if message else None
+        message = _whole(data, body) if len(data) <= MOST else None
+        admit = self._find(message.path) if message else None
         ask = admit(message.headers) if message and admit else None
         if ask is None:
             return None
-        if len(self._known) >= _HEADS:
-            self._known.clear()
-        self._known[head] = known = _Known(len(body), ask)
+        known = _Known(len(body), ask)
+        if len(head) <= _LONGEST:
+            if len(self._known) >= _HEADS:
+                del self._known[next(iter(self._known))]
+            self._known[head] = known
         return known
 
 

@@ -163,7 +163,7 @@ class Web:
 
     def _frame(self, request: web.BaseRequest, query: Mapping[str, str], tenant: Tenant, user: str) -> Frame:
         """What stands around a page; of several tenants the one that it is about, which is all at the root."""
-        several = len(self.told.tenants) > 1
+        several, many = len(self.told.tenants) > 1, len(self.told.tenants) > views.MOST_TENANTS
         about_all = request.path == "/" and not query.get("tenant")
         return Frame(
             path=request.path,
@@ -171,7 +171,9 @@ class Web:
             masked=masked,
             name=query.get("name", ""),
             tenant=tenant.name if several and not about_all else "",
-            tenants=tuple(self.told.tenants)[: views.MOST_TENANTS] if several else (),
+            tenants=tuple(self.told.tenants) if several and not many else (),
+            many=many,
+            find=query.get("find", ""),
             numbers=query.get("numbers") == "1",
             token=self._forms.token(request),
             user=user,

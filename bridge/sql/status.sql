@@ -26,6 +26,12 @@ cross join lateral (
           union all
           select state, since from extension where tenant = n.tenant and sink = n.name and state <> 'clean') owed) e;
 
+-- name: refused
+-- Those of the tenants $1 of which anything is refused.
+select tenant from entry where tenant = any($1::text[]) and state = 'refused'
+union select tenant from extension where tenant = any($1::text[]) and state = 'refused'
+union select tenant from workflow_call where tenant = any($1::text[]) and state = 'failed';
+
 -- name: entries
 select e.sink, e.number, e.state, e.since, e.acked, e.code, e.reason, e.tries, c.source, c.id, c.body
 from entry e left join contact c on c.tenant = e.tenant and c.pk = e.contact

@@ -35,6 +35,34 @@ cross join lateral (
           union all
           (select from extension where tenant = n.tenant and sink = n.name and state = 'refused' limit $3)) left_) r;
 
+-- name: worst
+-- Which of the tenants $1, whose sinks are $3 of $2, fail (2) or want to be looked at (1), the worst $4; $5: the seconds
+-- that a push may wait. Each also with how many there are of both kinds.
+with concern as (
+    select tenant, 2 as weight from source where rank <> 32767 and error <> ''
+    union all
+    select tenant, 2 from unnest($2::text[], $3::text[]) as n (tenant, name) join sink s using (tenant, name)
+    where s.error <> '' or s.denied <> ''
+    union all
+    select tenant, 1 from source where rank = 32767 and contacts > 0
+    union all
+    select distinct tenant, 1 from held
+    union all
+    select distinct tenant, 1 from entry where state = 'refused'
+    union all
+    select distinct tenant, 1 from extension where state = 'refused'
+    union all
+    select distinct tenant, 1 from entry
+    where state in ('due', 'sent') and since < now() - $5::float8 * interval '1 second'
+    union all
+    select distinct tenant, 1 from workflow_call where state = 'failed'
+), weighed as (
+    select tenant, max(weight) as weight, count(*) as concerns
+    from concern where tenant = any($1::text[]) group by tenant
+)
+select tenant, (sum((weight = 2)::int) over ())::int as failing, (sum((weight = 1)::int) over ())::int as attention
+from weighed order by weight desc, concerns desc, tenant limit $4;
+
 -- name: failed_workflows
 select tenant, count(*)::int as failed from workflow_call
 where tenant = any($1::text[]) and state = 'failed' group by tenant;

@@ -57,7 +57,10 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What every page has around its view. `tenant` "": there is one alone, or none was chosen."""
+    """What every page has around its view. `tenant` "": there is one alone, or none was chosen.
+
+    `tenants`: to choose from; there may be too `many` for that, which are found by a part of their names.
+    """
 
     path: str
     now: datetime.datetime
@@ -65,6 +68,8 @@ class Frame:
     name: str = ""
     tenant: str = ""
     tenants: tuple[str, ...] = ()
+    many: bool = False
+    find: str = ""
     numbers: bool = False
     token: str = ""
     user: str = ""

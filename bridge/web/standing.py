@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -113,6 +114,33 @@ class Standing:
         """The worst of all."""
         tones = {one.tone for one in self.sources} | {one.tone for one in self.sinks}
         return next((tone for tone in _WORST if tone in tones), "warn" if self.refused else "good")
+
+    @property
+    def gravity(self) -> int:
+        """Lower is worse."""
+        return _WORST.index(self.tone) if self.tone in _WORST else len(_WORST)
+
+
+@dataclass(frozen=True, slots=True)
+class Worst:
+    """Some of many tenants, the worst first; how many of all fail, and how many others want to be looked at."""
+
+    tenants: Sequence[Tenant]
+    failing: int = 0
+    attention: int = 0
+
+
+async def worst(db: Store, tenants: Sequence[Tenant], most: int) -> Worst:
+    """As many of these tenants at most, in one query however many there are."""
+    by_name = {tenant.name: tenant for tenant in tenants}
+    sinks = [(tenant.name, name) for tenant in tenants for name in tenant.sinks]
+    columns = ([tenant for tenant, _ in sinks], [name for _, name in sinks])
+    rows = await db.fetch(SQL["worst"], list(by_name), *columns, most, _PATIENCE)
+    listed = [by_name[row["tenant"]] for row in rows]
+    wrong = {tenant.name for tenant in listed}
+    others = (tenant for tenant in tenants if tenant.name not in wrong)
+    shown = [*listed, *itertools.islice(others, most - len(listed))]
+    return Worst(shown, rows[0]["failing"], rows[0]["attention"]) if rows else Worst(shown)
 
 
 async def read(db: Store, tenants: Sequence[Tenant], now: datetime.datetime) -> list[Standing]:

@@ -12,7 +12,9 @@ from bridge.recent import Recent
 from bridge.store import Store
 from bridge.web import calls, holds, phones, pictures, refusals, standing, words
 
-MOST_TENANTS = 500
+MOST_TENANTS = 50
+"""Tenants that a page lists; beyond, the worst of them, and others by a part of their names."""
+_LONGEST_NAME = 63
 
 
 class Missing(Exception):
@@ -50,9 +52,7 @@ async def overview(asked: Asked) -> View:
     """How everything stands: of the tenant that was chosen, or of all where there are several."""
     works = await asked.works()
     if asked.tenant is None and len(asked.tenants) > 1:
-        shown = list(asked.tenants.values())[:MOST_TENANTS]
-        standings = await standing.read(asked.db, shown, asked.now)
-        return View("tenants.html", "All tenants", {"standings": standings, "works": works, "all": len(asked.tenants)})
+        return await _all(asked, works)
     tenant = asked.chosen
     [one] = await standing.read(asked.db, [tenant], asked.now)
     chosen = pictures.period(asked.query.get("period", ""))
@@ -64,6 +64,23 @@ async def overview(asked: Asked) -> View:
         "periods": pictures.PERIODS,
     }
     return View("overview.html", "Overview", values)
+
+
+async def _all(asked: Asked, works: bool) -> View:
+    """The tenants whose names were asked for, the worst first."""
+    find = asked.query.get("find", "").strip()[:_LONGEST_NAME]
+    found = [tenant for name, tenant in asked.tenants.items() if find.lower() in name.lower()]
+    worst = await standing.worst(asked.db, found, MOST_TENANTS)
+    standings = await standing.read(asked.db, worst.tenants, asked.now)
+    values = {
+        "standings": sorted(standings, key=lambda one: one.gravity),
+        "works": works,
+        "all": len(asked.tenants),
+        "found": len(found),
+        "find": find,
+        "worst": worst,
+    }
+    return View("tenants.html", "All tenants", values)
 
 
 async def source(asked: Asked) -> View:
