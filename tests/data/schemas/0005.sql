@@ -1,0 +1,344 @@
+CREATE SEQUENCE public.account_version
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+CREATE TABLE public.account (
+    tenant text NOT NULL,
+    username text NOT NULL,
+    login text NOT NULL,
+    sealed bytea NOT NULL,
+    details json NOT NULL,
+    disabled boolean DEFAULT false NOT NULL,
+    version bigint DEFAULT nextval('public.account_version'::regclass) NOT NULL,
+    changed_at timestamp with time zone DEFAULT now() NOT NULL
+);
+CREATE TABLE public.contact (
+    tenant text NOT NULL,
+    pk bigint NOT NULL,
+    source text NOT NULL,
+    id text NOT NULL,
+    version text DEFAULT ''::text NOT NULL,
+    digest bytea NOT NULL,
+    checksum bytea NOT NULL,
+    names bigint NOT NULL,
+    named boolean NOT NULL,
+    callable smallint NOT NULL,
+    changed_at timestamp with time zone NOT NULL,
+    body json NOT NULL
+);
+CREATE SEQUENCE public.contact_pk
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 64;
+CREATE TABLE public.crm_user (
+    tenant text NOT NULL,
+    source text NOT NULL,
+    id text NOT NULL,
+    body json NOT NULL
+);
+CREATE TABLE public.device (
+    tenant text NOT NULL,
+    username text NOT NULL,
+    device text NOT NULL,
+    given json NOT NULL,
+    mark bytea NOT NULL,
+    given_at timestamp with time zone DEFAULT now() NOT NULL
+);
+CREATE TABLE public.entry (
+    tenant text NOT NULL,
+    sink text NOT NULL,
+    number text NOT NULL,
+    contact bigint,
+    kind text,
+    names bigint,
+    acked json,
+    acked_contact bigint,
+    acked_kind text,
+    acked_names bigint,
+    sent json,
+    moved_from text,
+    state text NOT NULL,
+    since timestamp with time zone NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    sent_at timestamp with time zone,
+    tries integer DEFAULT 0 NOT NULL,
+    misses integer DEFAULT 0 NOT NULL,
+    code text DEFAULT ''::text NOT NULL,
+    reason text DEFAULT ''::text NOT NULL
+);
+CREATE TABLE public.extension (
+    tenant text NOT NULL,
+    sink text NOT NULL,
+    number text NOT NULL,
+    wanted json,
+    acked json,
+    sent json,
+    state text NOT NULL,
+    since timestamp with time zone NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    tries integer DEFAULT 0 NOT NULL,
+    code text DEFAULT ''::text NOT NULL,
+    reason text DEFAULT ''::text NOT NULL
+);
+CREATE TABLE public.forgotten (
+    tenant text NOT NULL,
+    hash bytea NOT NULL,
+    since timestamp with time zone NOT NULL
+);
+CREATE TABLE public.held (
+    tenant text NOT NULL,
+    source text NOT NULL,
+    id text NOT NULL,
+    loss text NOT NULL,
+    shown boolean DEFAULT false NOT NULL,
+    since timestamp with time zone NOT NULL,
+    version text,
+    digest bytea,
+    checksum bytea,
+    names bigint,
+    named boolean,
+    callable smallint,
+    modified timestamp with time zone,
+    body json
+);
+CREATE TABLE public.number (
+    tenant text NOT NULL,
+    number text NOT NULL,
+    contact bigint NOT NULL,
+    kind text NOT NULL,
+    company boolean NOT NULL
+);
+CREATE TABLE public.removed (
+    tenant text NOT NULL,
+    source text NOT NULL,
+    id text NOT NULL,
+    removed_at timestamp with time zone NOT NULL,
+    version text NOT NULL,
+    digest bytea NOT NULL,
+    checksum bytea NOT NULL,
+    names bigint NOT NULL,
+    named boolean NOT NULL,
+    callable smallint NOT NULL,
+    changed_at timestamp with time zone NOT NULL,
+    body json NOT NULL
+);
+CREATE TABLE public.run (
+    tenant text NOT NULL,
+    source text NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    seconds real NOT NULL,
+    "full" boolean NOT NULL,
+    read integer NOT NULL,
+    added integer NOT NULL,
+    changed integer NOT NULL,
+    removed integer NOT NULL,
+    unchanged integer NOT NULL,
+    refused integer NOT NULL,
+    lost integer NOT NULL,
+    held integer NOT NULL,
+    error text DEFAULT ''::text NOT NULL
+);
+CREATE TABLE public.salt (
+    tenant text NOT NULL,
+    salt bytea NOT NULL
+);
+CREATE TABLE public.schema_version (
+    version integer NOT NULL
+);
+CREATE TABLE public.sink (
+    tenant text NOT NULL,
+    name text NOT NULL,
+    policy text DEFAULT ''::text NOT NULL,
+    ok_at timestamp with time zone,
+    error text DEFAULT ''::text NOT NULL,
+    failing_since timestamp with time zone,
+    denied text DEFAULT ''::text NOT NULL,
+    probes integer DEFAULT 0 NOT NULL,
+    due_at timestamp with time zone
+);
+CREATE TABLE public.source (
+    tenant text NOT NULL,
+    name text NOT NULL,
+    type text DEFAULT ''::text NOT NULL,
+    rank smallint DEFAULT 32767 NOT NULL,
+    cursor json,
+    rules bytea DEFAULT '\x'::bytea NOT NULL,
+    contacts integer DEFAULT 0 NOT NULL,
+    unreadable integer DEFAULT 0 NOT NULL,
+    tried_at timestamp with time zone,
+    read_at timestamp with time zone,
+    full_at timestamp with time zone,
+    changed_at timestamp with time zone,
+    error text DEFAULT ''::text NOT NULL,
+    failing_since timestamp with time zone,
+    failures integer DEFAULT 0 NOT NULL,
+    denied boolean DEFAULT false NOT NULL,
+    due_at timestamp with time zone,
+    notes text[] DEFAULT '{}'::text[] NOT NULL
+);
+CREATE TABLE public.total (
+    tenant text NOT NULL,
+    subject text NOT NULL,
+    name text NOT NULL,
+    event text NOT NULL,
+    count bigint NOT NULL
+);
+CREATE TABLE public.unreadable (
+    tenant text NOT NULL,
+    source text NOT NULL,
+    id text NOT NULL,
+    version text NOT NULL,
+    reason text NOT NULL,
+    since timestamp with time zone DEFAULT now() NOT NULL
+);
+CREATE TABLE public.workflow_call (
+    tenant text NOT NULL,
+    key text NOT NULL,
+    workflow text NOT NULL,
+    action text NOT NULL,
+    source text NOT NULL,
+    told json NOT NULL,
+    contact text NOT NULL,
+    contact_url text NOT NULL,
+    state text NOT NULL,
+    asked_at timestamp with time zone NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    done_at timestamp with time zone,
+    tries integer DEFAULT 0 NOT NULL,
+    made_id text DEFAULT ''::text NOT NULL,
+    made_url text DEFAULT ''::text NOT NULL,
+    code text DEFAULT ''::text NOT NULL,
+    reason text DEFAULT ''::text NOT NULL
+);
+INSERT INTO public.account VALUES ('default', 'ann', '$argon2id$v=19$m=19456,t=2,p=1$ikGAK7Vv+A4FH5j8OUt5tA$sA2kOS4Thwp/3hrJAjZfR6JLU2TqbSu8VE+j/WaqIDk', '\x014cb44aeff69ce33626362d74d3b159f6c843638908b70e670dc439ec08279aadb0ff8f6ee8dc93', '{"sipusername":"user1"}', false, 1, '2026-11-22 06:48:49.633842+00');
+INSERT INTO public.account VALUES ('default', 'bob', '$argon2id$v=19$m=19456,t=2,p=1$FyWJzgjZTCmpVVwfkUTxzg$FR+npGOf0CW1VFp5O/j79ETx1/mrg6e6H+4iqt7fYUA', '\x014cb44aef8d92a6a1cf4ce93abb612f4ee4ad2eb5d5c77c0c46ee1a5a4da9d20538360c6b2466fa', '{"sipusername":"user2"}', false, 2, '2026-11-22 06:48:49.633842+00');
+INSERT INTO public.contact VALUES ('default', 1, 'office', 'ann', '', '\xb87c194d10588aab5d53bd67eecaa977', '\xbb9226917461c461fc1b14548016e76b', -2503405991525703156, true, 2, '2026-11-22 06:48:41.526241+00', '{"source":"office","id":"ann","first_name":"Ann","last_name":"Lee","display_name":"Ann Lee","company":"","emails":[],"addresses":[],"numbers":[{"key":"+352621000001","kind":"mobile","raw":"+352 621 000 001","company":false},{"key":"+352260001","kind":"mobile","raw":"+352 26 00 01","company":false}],"tags":[],"country":"","contact_url":"","company_url":"","custom":[]}');
+INSERT INTO public.contact VALUES ('default', 6, 'office', 'held0', '', '\x9a984d107645a454862b79b603db1450', '\x131056839dba78469fab5a6823b49b90', -2015116131760202932, true, 1, '2026-11-22 06:48:41.526241+00', '{"source":"office","id":"held0","first_name":"Held","last_name":"N0","display_name":"Held N0","company":"","emails":[],"addresses":[],"numbers":[{"key":"+352621000010","kind":"mobile","raw":"+352 621 000 010","company":false}],"tags":[],"country":"","contact_url":"","company_url":"","custom":[]}');
+INSERT INTO public.contact VALUES ('default', 7, 'office', 'held1', '', '\x9f1f2a412ba7cc6c79d8f39bbb873159', '\xa79fb337810cd58a6a5b363a87826c82', 4226327274345851891, true, 1, '2026-11-22 06:48:41.526241+00', '{"source":"office","id":"held1","first_name":"Held","last_name":"N1","display_name":"Held N1","company":"","emails":[],"addresses":[],"numbers":[{"key":"+352621000011","kind":"mobile","raw":"+352 621 000 011","company":false}],"tags":[],"country":"","contact_url":"","company_url":"","custom":[]}');
+INSERT INTO public.contact VALUES ('default', 8, 'office', 'held2', '', '\x6dbb5a7552d3762d7c451dcb0c89a5e3', '\xa25c52661f5af79bcd15025734935dac', -902582863025108911, true, 1, '2026-11-22 06:48:41.526241+00', '{"source":"office","id":"held2","first_name":"Held","last_name":"N2","display_name":"Held N2","company":"","emails":[],"addresses":[],"numbers":[{"key":"+352621000012","kind":"mobile","raw":"+352 621 000 012","company":false}],"tags":[],"country":"","contact_url":"","company_url":"","custom":[]}');
+INSERT INTO public.contact VALUES ('default', 9, 'office', 'held3', '', '\x123921678260a599176a27cd53542288', '\x54fa7a253938e879fb0458b109cd5aca', -2077948612699396203, true, 1, '2026-11-22 06:48:41.526241+00', '{"source":"office","id":"held3","first_name":"Held","last_name":"N3","display_name":"Held N3","company":"","emails":[],"addresses":[],"numbers":[{"key":"+352621000013","kind":"mobile","raw":"+352 621 000 013","company":false}],"tags":[],"country":"","contact_url":"","company_url":"","custom":[]}');
+INSERT INTO public.contact VALUES ('default', 10, 'office', 'held4', '', '\x7e45d7889509827d1ab21c55dfd5438d', '\x94852511117cc6094e3c3d579e1ee117', -7526185096497505129, true, 1, '2026-11-22 06:48:41.526241+00', '{"source":"office","id":"held4","first_name":"Held","last_name":"N4","display_name":"Held N4","company":"","emails":[],"addresses":[],"numbers":[{"key":"+352621000014","kind":"mobile","raw":"+352 621 000 014","company":false}],"tags":[],"country":"","contact_url":"","company_url":"","custom":[]}');
+INSERT INTO public.contact VALUES ('default', 11, 'office', 'star', '', '\x68483a922d4f39a436efa67777eda61d', '\x88a3e4efe6acd12244467ae5ccaf14e9', 3269772244142982693, true, 1, '2026-11-22 06:48:41.526241+00', '{"source":"office","id":"star","first_name":"Star","last_name":"Code","display_name":"Star Code","company":"","emails":[],"addresses":[],"numbers":[{"key":"*2106","kind":"mobile","raw":"*2106","company":false}],"tags":[],"country":"","contact_url":"","company_url":"","custom":[]}');
+INSERT INTO public.contact VALUES ('default', 65, 'list', 'ann2', '', '\x01cb360505ae845769d058b2ffca075d', '\x6b9913594ca65ae3c7ae587fbeb26528', 2046679732296214171, true, 1, '2026-11-22 06:48:41.796266+00', '{"source":"list","id":"ann2","first_name":"Ann","last_name":"Other","display_name":"Ann Other","company":"","emails":[],"addresses":[],"numbers":[{"key":"+352621000001","kind":"mobile","raw":"+352 621 000 001","company":false}],"tags":[],"country":"","contact_url":"","company_url":"","custom":[]}');
+INSERT INTO public.contact VALUES ('default', 66, 'list', 'fay', '', '\xdebceaa6d463794975039ee997e1b709', '\xc674389483b23999ebc958abe402f85e', -7798442789925357983, true, 1, '2026-11-22 06:48:41.796266+00', '{"source":"list","id":"fay","first_name":"Fay","last_name":"Gum","display_name":"Fay Gum","company":"","emails":[],"addresses":[],"numbers":[{"key":"+352621000021","kind":"mobile","raw":"+352 621 000 021","company":false}],"tags":[],"country":"","contact_url":"","company_url":"","custom":[]}');
+INSERT INTO public.contact VALUES ('default', 2, 'office', 'bob', '', '\xfa21427f37f1e2148713fcd2d4e5883f', '\x78f9194b8c7e4af59e3555bcd8a5fb8e', 4709840271804109221, true, 1, '2026-11-22 06:48:56.385427+00', '{"source":"office","id":"bob","first_name":"Bob","last_name":"Low","display_name":"Bob Low","company":"","emails":[],"addresses":[],"numbers":[{"key":"+352621000002","kind":"mobile","raw":"+352 621 000 002","company":false}],"tags":[],"country":"","contact_url":"","company_url":"","custom":[]}');
+INSERT INTO public.contact VALUES ('default', 4, 'office', 'dan', '', '\xffc8102d6ded7483b96e4016c2465591', '\xbe0d9caa88461a05e522f013efca2425', -1761448941195417314, true, 1, '2026-11-22 06:48:56.385427+00', '{"source":"office","id":"dan","first_name":"Dan","last_name":"Poe","display_name":"Dan Poe","company":"","emails":[],"addresses":[],"numbers":[{"key":"+352621000044","kind":"mobile","raw":"+352 621 000 044","company":false}],"tags":[],"country":"","contact_url":"","company_url":"","custom":[]}');
+INSERT INTO public.contact VALUES ('default', 3, 'office', 'cem', '', '\xe2fbb923b56a7f5929617fbd1c6a470d', '\x36ab22f194a9ff77a36718187e626ee6', -3122800650110051113, true, 1, '2026-11-22 06:48:59.38986+00', '{"source":"office","id":"cem","first_name":"Cem","last_name":"Ozan","display_name":"Cem Ozan","company":"","emails":[],"addresses":[],"numbers":[{"key":"+352621000003","kind":"mobile","raw":"+352 621 000 003","company":false}],"tags":[],"country":"","contact_url":"","company_url":"","custom":[]}');
+INSERT INTO public.contact VALUES ('default', 129, 'office', 'eve', '', '\xe66918c7e4d87d4e20b6cdea3780a9cc', '\xc2a399250ae3be29e36bff0af6e73a25', -8301301978672993751, true, 1, '2026-11-22 06:48:59.38986+00', '{"source":"office","id":"eve","first_name":"Eve","last_name":"Fox","display_name":"Eve Fox","company":"","emails":[],"addresses":[],"numbers":[{"key":"+352621000005","kind":"mobile","raw":"+352 621 000 005","company":false}],"tags":[],"country":"","contact_url":"","company_url":"","custom":[]}');
+INSERT INTO public.crm_user VALUES ('default', 'office', '7', '{"id":"7","extension":"107"}');
+INSERT INTO public.device VALUES ('default', 'ann', 'phone-1', '[{"sipusername":"user1"}]', '\x01', '2026-11-22 06:49:00.172194+00');
+INSERT INTO public.entry VALUES ('default', 'pbx', '*2106', 11, 'mobile', 3269772244142982693, NULL, NULL, NULL, NULL, NULL, NULL, 'refused', '2026-11-22 06:48:41.526241+00', '2026-11-22 06:48:41.641814+00', NULL, 0, 0, 'NUMBER_NOT_DIALABLE', '''*2106'' is not made of digits alone');
+INSERT INTO public.entry VALUES ('default', 'pbx', '+352621000013', 9, 'mobile', -2077948612699396203, '{"first_name":"Held","last_name":"N3","number":"352621000013","company":""}', 9, 'mobile', -2077948612699396203, NULL, NULL, 'clean', '2026-11-22 06:48:41.526241+00', '2026-11-22 06:48:41.735432+00', NULL, 0, 0, '', '');
+INSERT INTO public.entry VALUES ('default', 'pbx', '+352621000012', 8, 'mobile', -902582863025108911, '{"first_name":"Held","last_name":"N2","number":"352621000012","company":""}', 8, 'mobile', -902582863025108911, NULL, NULL, 'clean', '2026-11-22 06:48:41.526241+00', '2026-11-22 06:48:41.765168+00', NULL, 0, 0, '', '');
+INSERT INTO public.entry VALUES ('default', 'pbx', '+352621000011', 7, 'mobile', 4226327274345851891, '{"first_name":"Held","last_name":"N1","number":"352621000011","company":""}', 7, 'mobile', 4226327274345851891, NULL, NULL, 'clean', '2026-11-22 06:48:41.526241+00', '2026-11-22 06:48:41.806749+00', NULL, 0, 0, '', '');
+INSERT INTO public.entry VALUES ('default', 'pbx', '+352621000014', 10, 'mobile', -7526185096497505129, '{"first_name":"Held","last_name":"N4","number":"352621000014","company":""}', 10, 'mobile', -7526185096497505129, NULL, NULL, 'clean', '2026-11-22 06:48:41.526241+00', '2026-11-22 06:48:41.806446+00', NULL, 0, 0, '', '');
+INSERT INTO public.entry VALUES ('default', 'pbx', '+352621000001', 1, 'mobile', -2503405991525703156, '{"first_name":"Ann","last_name":"Lee","number":"352621000001","company":""}', 1, 'mobile', -2503405991525703156, NULL, NULL, 'clean', '2026-11-22 06:48:41.526241+00', '2026-11-22 06:48:41.82287+00', NULL, 0, 0, '', '');
+INSERT INTO public.entry VALUES ('default', 'pbx', '+352621000010', 6, 'mobile', -2015116131760202932, '{"first_name":"Held","last_name":"N0","number":"352621000010","company":""}', 6, 'mobile', -2015116131760202932, NULL, NULL, 'clean', '2026-11-22 06:48:41.526241+00', '2026-11-22 06:48:41.829287+00', NULL, 0, 0, '', '');
+INSERT INTO public.entry VALUES ('default', 'pbx', '+352260001', 1, 'mobile', -2503405991525703156, '{"first_name":"Ann","last_name":"Lee","number":"352260001","company":""}', 1, 'mobile', -2503405991525703156, NULL, NULL, 'clean', '2026-11-22 06:48:41.526241+00', '2026-11-22 06:48:41.838641+00', NULL, 0, 0, '', '');
+INSERT INTO public.entry VALUES ('default', 'pbx', '+352621000021', 66, 'mobile', -7798442789925357983, '{"first_name":"Fay","last_name":"Gum","number":"352621000021","company":""}', 66, 'mobile', -7798442789925357983, NULL, NULL, 'clean', '2026-11-22 06:48:41.796266+00', '2026-11-22 06:48:41.979261+00', NULL, 0, 0, '', '');
+INSERT INTO public.entry VALUES ('default', 'pbx', '+352621000002', 2, 'mobile', 4709840271804109221, '{"first_name":"Bob","last_name":"Ray","number":"352621000002","company":""}', 2, 'mobile', 6187446864056470165, '{"first_name":"Bob","last_name":"Low","number":"352621000002","company":""}', NULL, 'sent', '2026-11-22 06:48:56.385427+00', '2026-11-22 06:49:34.488722+00', '2026-11-22 06:48:56.488722+00', 0, 0, '', '');
+INSERT INTO public.entry VALUES ('default', 'pbx', '+352621000044', 4, 'mobile', -1761448941195417314, NULL, NULL, NULL, NULL, '{"first_name":"Dan","last_name":"Poe","number":"352621000044","company":""}', '+352621000004', 'sent', '2026-11-22 06:48:56.385427+00', '2026-11-22 06:49:34.488722+00', '2026-11-22 06:48:56.488722+00', 0, 0, '', '');
+INSERT INTO public.entry VALUES ('default', 'pbx', '+352621000004', NULL, NULL, NULL, '{"first_name":"Dan","last_name":"Poe","number":"352621000004","company":""}', 4, 'mobile', -1761448941195417314, NULL, NULL, 'moving', '2026-11-22 06:48:56.385427+00', '2026-11-22 06:48:56.385427+00', NULL, 0, 0, '', '');
+INSERT INTO public.entry VALUES ('default', 'pbx', '+352621000005', 129, 'mobile', -8301301978672993751, NULL, NULL, NULL, NULL, NULL, NULL, 'due', '2026-11-22 06:48:59.38986+00', '2026-11-22 06:48:59.38986+00', NULL, 0, 0, '', '');
+INSERT INTO public.entry VALUES ('default', 'pbx', '+352621000003', 3, 'mobile', -3122800650110051113, '{"first_name":"Cem","last_name":"Oz","number":"352621000003","company":""}', 3, 'mobile', 8398761747350779739, NULL, NULL, 'due', '2026-11-22 06:48:59.38986+00', '2026-11-22 06:48:59.38986+00', NULL, 0, 0, '', '');
+INSERT INTO public.extension VALUES ('default', 'pbx', '107', '{"number":"107","first_name":"Uma"}', '{"number":"107"}', NULL, 'due', '2026-11-22 06:49:00.159594+00', '2026-11-22 06:49:00.159594+00', 0, '', '');
+INSERT INTO public.extension VALUES ('default', 'pbx', '108', NULL, '{}', NULL, 'refused', '2026-11-22 06:49:00.159594+00', '2026-11-22 06:49:00.159594+00', 0, '', '');
+INSERT INTO public.forgotten VALUES ('default', '\x98e57cfa47680e1c2c0ca83aba9df4e8', '2026-11-22 06:48:53.445746+00');
+INSERT INTO public.held VALUES ('default', 'office', 'held2', 'removed', false, '2026-11-22 06:48:56.385427+00', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+INSERT INTO public.held VALUES ('default', 'office', 'held0', 'removed', false, '2026-11-22 06:48:56.385427+00', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+INSERT INTO public.held VALUES ('default', 'office', 'held4', 'removed', false, '2026-11-22 06:48:56.385427+00', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+INSERT INTO public.held VALUES ('default', 'office', 'held3', 'removed', false, '2026-11-22 06:48:56.385427+00', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+INSERT INTO public.held VALUES ('default', 'office', 'held1', 'removed', false, '2026-11-22 06:48:56.385427+00', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+INSERT INTO public.number VALUES ('default', '*2106', 11, 'mobile', false);
+INSERT INTO public.number VALUES ('default', '+352260001', 1, 'mobile', false);
+INSERT INTO public.number VALUES ('default', '+352621000001', 1, 'mobile', false);
+INSERT INTO public.number VALUES ('default', '+352621000010', 6, 'mobile', false);
+INSERT INTO public.number VALUES ('default', '+352621000011', 7, 'mobile', false);
+INSERT INTO public.number VALUES ('default', '+352621000012', 8, 'mobile', false);
+INSERT INTO public.number VALUES ('default', '+352621000013', 9, 'mobile', false);
+INSERT INTO public.number VALUES ('default', '+352621000014', 10, 'mobile', false);
+INSERT INTO public.number VALUES ('default', '+352621000001', 65, 'mobile', false);
+INSERT INTO public.number VALUES ('default', '+352621000021', 66, 'mobile', false);
+INSERT INTO public.number VALUES ('default', '+352621000002', 2, 'mobile', false);
+INSERT INTO public.number VALUES ('default', '+352621000044', 4, 'mobile', false);
+INSERT INTO public.number VALUES ('default', '+352621000003', 3, 'mobile', false);
+INSERT INTO public.number VALUES ('default', '+352621000005', 129, 'mobile', false);
+INSERT INTO public.removed VALUES ('default', 'office', 'gone', '2026-11-22 06:48:46.202174+00', '', '\x8d2b3fbea15474e2e8775bc0c8224df6', '\x2f3832e41cf191309f950fd93a48238e', 139951045571941170, true, 1, '2026-11-22 06:48:41.526241+00', '{"source":"office","id":"gone","first_name":"Gone","last_name":"Kay","display_name":"Gone Kay","company":"","emails":[],"addresses":[],"numbers":[{"key":"+352621000007","kind":"mobile","raw":"+352 621 000 007","company":false}],"tags":[],"country":"","contact_url":"","company_url":"","custom":[]}');
+INSERT INTO public.run VALUES ('default', 'office', '2026-11-22 06:48:41.359976+00', 0.222, true, 11, 11, 0, 0, 0, 0, 0, 0, '');
+INSERT INTO public.run VALUES ('default', 'list', '2026-11-22 06:48:41.633416+00', 0.273, true, 2, 2, 0, 0, 0, 0, 0, 0, '');
+INSERT INTO public.run VALUES ('default', 'office', '2026-11-22 06:48:46.060558+00', 0.206, true, 10, 0, 0, 1, 10, 0, 1, 0, '');
+INSERT INTO public.run VALUES ('default', 'list', '2026-11-22 06:48:46.336027+00', 0.132, true, 2, 0, 0, 0, 2, 0, 0, 0, '');
+INSERT INTO public.run VALUES ('default', 'office', '2026-11-22 06:48:56.224697+00', 0.205, true, 5, 0, 2, 0, 8, 0, 0, 5, '');
+INSERT INTO public.run VALUES ('default', 'office', '2026-11-22 06:48:59.208797+00', 0.248, true, 6, 1, 1, 0, 9, 0, 0, 5, '');
+INSERT INTO public.run VALUES ('default', 'list', '2026-11-22 06:48:59.494646+00', 0.119, true, 2, 0, 0, 0, 2, 0, 0, 0, '');
+INSERT INTO public.salt VALUES ('default', '\x0c1267c99c58e54f07f9a1561420b348');
+INSERT INTO public.schema_version VALUES (5);
+INSERT INTO public.sink VALUES ('default', 'pbx', 'digits LU
+office
+list
+*', '2026-11-22 06:48:46.38276+00', '', NULL, '', 0, NULL);
+INSERT INTO public.source VALUES ('default', 'office', 'file', 0, NULL, '\x89e24c2e6e760c897e7ea7ef17accdf6', 11, 0, '2026-11-22 06:48:59.38986+00', '2026-11-22 06:48:59.38986+00', '2026-11-22 06:48:59.38986+00', '2026-11-22 06:48:59.38986+00', '', NULL, 0, false, NULL, '{"held: 6 of 11 contacts would be lost, 1 of them earlier within the last day: more than 10 % and more than 2"}');
+INSERT INTO public.source VALUES ('default', 'list', 'file', 1, '{"inode":3088475,"size":193,"mtime_ns":1795330117910797643,"format":"auto"}', '\x6d288aa0f849a8e80f57d47d7ed6c6f9', 2, 0, '2026-11-22 06:48:59.592586+00', '2026-11-22 06:48:59.592586+00', '2026-11-22 06:48:59.592586+00', '2026-11-22 06:48:53.528951+00', '', NULL, 0, false, NULL, '{}');
+INSERT INTO public.total VALUES ('default', 'sink', 'pbx', 'push.refused', 1);
+INSERT INTO public.total VALUES ('default', 'source', 'list', 'record.added', 2);
+INSERT INTO public.total VALUES ('default', 'source', 'office', 'record.removed', 1);
+INSERT INTO public.total VALUES ('default', 'source', 'office', 'run.done', 2);
+INSERT INTO public.total VALUES ('default', 'sink', 'pbx', 'push.settled', 13);
+INSERT INTO public.total VALUES ('default', 'source', 'office', 'record.added', 12);
+INSERT INTO public.total VALUES ('default', 'source', 'office', 'record.changed', 3);
+INSERT INTO public.total VALUES ('default', 'source', 'office', 'record.unchanged', 27);
+INSERT INTO public.total VALUES ('default', 'source', 'office', 'run.held', 2);
+INSERT INTO public.total VALUES ('default', 'source', 'list', 'record.unchanged', 4);
+INSERT INTO public.total VALUES ('default', 'source', 'list', 'run.done', 3);
+INSERT INTO public.workflow_call VALUES ('default', 'k1', 'CallFlow', 'webhook', '', '{}', 'ann', '', 'due', '2026-11-22 06:49:00.166765+00', '2026-11-22 06:49:00.166765+00', NULL, 0, '', '', '', '');
+INSERT INTO public.workflow_call VALUES ('default', 'k2', 'CallFlow', 'webhook', '', '{}', 'ann', '', 'done', '2026-11-22 06:49:00.166765+00', '2026-11-22 06:49:00.166765+00', '2026-11-22 06:49:00.166765+00', 0, 'made-1', '', '', '');
+INSERT INTO public.workflow_call VALUES ('default', 'k3', 'CallFlow', 'webhook', '', '{}', 'bob', '', 'failed', '2026-11-22 06:49:00.166765+00', '2026-11-22 06:49:00.166765+00', NULL, 0, '', '', '', '');
+SELECT pg_catalog.setval('public.account_version', 2, true);
+SELECT pg_catalog.setval('public.contact_pk', 192, true);
+ALTER TABLE ONLY public.account
+    ADD CONSTRAINT account_pkey PRIMARY KEY (tenant, username);
+ALTER TABLE ONLY public.contact
+    ADD CONSTRAINT contact_pkey PRIMARY KEY (tenant, pk);
+ALTER TABLE ONLY public.contact
+    ADD CONSTRAINT contact_tenant_source_id_key UNIQUE (tenant, source, id);
+ALTER TABLE ONLY public.crm_user
+    ADD CONSTRAINT crm_user_pkey PRIMARY KEY (tenant, source, id);
+ALTER TABLE ONLY public.device
+    ADD CONSTRAINT device_pkey PRIMARY KEY (tenant, username, device);
+ALTER TABLE ONLY public.entry
+    ADD CONSTRAINT entry_pkey PRIMARY KEY (tenant, sink, number);
+ALTER TABLE ONLY public.extension
+    ADD CONSTRAINT extension_pkey PRIMARY KEY (tenant, sink, number);
+ALTER TABLE ONLY public.forgotten
+    ADD CONSTRAINT forgotten_pkey PRIMARY KEY (tenant, hash);
+ALTER TABLE ONLY public.held
+    ADD CONSTRAINT held_pkey PRIMARY KEY (tenant, source, id);
+ALTER TABLE ONLY public.number
+    ADD CONSTRAINT number_pkey PRIMARY KEY (tenant, number, contact);
+ALTER TABLE ONLY public.removed
+    ADD CONSTRAINT removed_pkey PRIMARY KEY (tenant, source, id);
+ALTER TABLE ONLY public.run
+    ADD CONSTRAINT run_pkey PRIMARY KEY (tenant, source, started_at);
+ALTER TABLE ONLY public.salt
+    ADD CONSTRAINT salt_pkey PRIMARY KEY (tenant);
+ALTER TABLE ONLY public.sink
+    ADD CONSTRAINT sink_pkey PRIMARY KEY (tenant, name);
+ALTER TABLE ONLY public.source
+    ADD CONSTRAINT source_pkey PRIMARY KEY (tenant, name);
+ALTER TABLE ONLY public.total
+    ADD CONSTRAINT total_pkey PRIMARY KEY (tenant, subject, name, event);
+ALTER TABLE ONLY public.unreadable
+    ADD CONSTRAINT unreadable_pkey PRIMARY KEY (tenant, source, id);
+ALTER TABLE ONLY public.workflow_call
+    ADD CONSTRAINT workflow_call_pkey PRIMARY KEY (tenant, key);
+CREATE INDEX entry_due ON public.entry USING btree (tenant, sink, due_at) WHERE (state = ANY (ARRAY['due'::text, 'sent'::text]));
+CREATE INDEX entry_gone ON public.entry USING btree (tenant, sink, acked_contact) WHERE ((state = 'due'::text) AND (contact IS NULL));
+CREATE INDEX entry_owner ON public.entry USING btree (tenant, sink, contact) WHERE (state = 'due'::text);
+CREATE INDEX entry_refused ON public.entry USING btree (tenant, sink) WHERE (state = 'refused'::text);
+CREATE INDEX extension_due ON public.extension USING btree (tenant, sink, due_at) WHERE (state = ANY (ARRAY['due'::text, 'sent'::text]));
+CREATE INDEX workflow_call_asked ON public.workflow_call USING btree (tenant, asked_at);
+CREATE INDEX workflow_call_due ON public.workflow_call USING btree (due_at) WHERE (state = ANY (ARRAY['due'::text, 'doing'::text]));
