@@ -39,6 +39,7 @@ class Either:
         )
         self._hears = False
         self._need: int | None = None
+        self._identity: int | None = None
         self._moves = 0
         self._moved = asyncio.Event()
         self._measuring: list[asyncio.Task[None]] = []
@@ -123,6 +124,7 @@ class Either:
             if self._hears:
                 try:
                     at = await within_deadline(self._db.value(SQL["written"]))
+                    self._identity = self._identity or await within_deadline(self._db.value(SQL["whose"]))
                 except errors.Unavailable:
                     await asyncio.sleep(_AGAIN)
                     self._moved.set()
@@ -131,11 +133,15 @@ class Either:
 
     def _current(self, connection: Connection) -> Current:
         """Whether what that connection to a standby answers now counts."""
-        replayed, looked = -1, float("-inf")
+        replayed, looked, known = -1, float("-inf"), False
         now = asyncio.get_running_loop().time
 
         async def current() -> bool:
-            nonlocal replayed, looked
+            nonlocal replayed, looked, known
+            if not known and self._identity is not None:
+                if await within_deadline(connection.value(SQL["whose"]), _PATIENCE) != self._identity:
+                    raise errors.Unavailable("the replica is none of this database's")
+                known = True
             if self._alone or self._need is None:
                 return self._alone
             if replayed < self._need and now() - looked > _LOOK:

@@ -277,6 +277,24 @@ async def test_lookups_are_answered_by_the_standby(both: Both, place: Directory)
         assert (after[0] == before[0], after[1] > before[1]) == (True, True)
 
 
+async def test_a_standby_of_another_database_is_never_believed(both: Both, place: Directory) -> None:
+    """It has been written to more than ours, so by its position alone it would seem to know all that ours does."""
+    await hold(both.db, "crm", record("1", "Ann Lee", ANN))
+    with cluster() as other:
+        stranger = Both(other, "bridge")
+        await store.migrate(stranger.db)
+        await hold(stranger.db, "crm", record("1", "Bob Ray", ANN))
+        await stranger.db.execute("create table filler as select repeat('x', 1000) as t from generate_series(1, 60000)")
+        await until(stranger.caught_up)
+        stranger.db, strangers = both.db, stranger.db
+        async with looking(stranger) as lookups:
+            for n in range(5):
+                assert await names(lookups, place, f"{ANN}{'/' * n}") == ["Ann Lee"]
+                await asyncio.sleep(0.1)
+        await strangers.close()
+        await stranger.replica.close()
+
+
 async def test_a_change_that_the_standby_has_not_replayed_is_seen_by_the_next_lookup(
     both: Both, place: Directory
 ) -> None:

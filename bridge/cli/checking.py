@@ -94,6 +94,9 @@ async def _ask_all(told: Config) -> tuple[list[str], list[Checked]]:
     if told.database.url != "embedded":
         kinds.append("database")
         asking.append(_ask("", "database", lambda: _check_database(told)))
+        if told.database.replica:
+            kinds.append("database")
+            asking.append(_ask("", "replica", lambda: _check_replica(told)))
     for tenant in told.tenants.values():
         for name in tenant.sources:
             kinds.append("source")
@@ -125,6 +128,13 @@ async def _check_database(told: Config) -> str:
     async with db.session() as session:
         found = await store.version(session)
     return f"PostgreSQL answers, with schema {found} of {store.VERSION}"
+
+
+async def _check_replica(told: Config) -> str:
+    replica = Store(told.database.replica[:], size=1, name="bridge check", standby=True)
+    async with replica.session() as session:
+        behind = await session.value("select extract(epoch from now() - pg_last_xact_replay_timestamp())::int")
+    return f"a standby answers; the last change that it has replayed is {behind or 0} s old"
 
 
 async def _ask(tenant: str, name: str, check: Callable[[], Awaitable[str]]) -> Checked:

@@ -78,6 +78,8 @@ class Database(Table):
             yield "url", 'is empty, right is "embedded", or "postgresql://bridge@db1.example.com/bridge"'
         if given.get("replica") == "embedded":
             yield "replica", 'is "embedded", right is the URL of a replica of [database].url, or to leave it out'
+        elif given.get("replica") and given.get("url", "embedded") == "embedded":
+            yield "replica", "is set although the database is embedded, which has none, right is to leave it out"
 
 
 class Tls(Table):

@@ -9,3 +9,7 @@ select case when not pg_is_in_recovery() then pg_wal_lsn_diff(
 -- name: replayed
 -- What every question asked after this one sees.
 select case when pg_is_in_recovery() then pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0')::bigint end;
+
+-- name: whose
+-- The same for a primary and all that were ever copied from it.
+select system_identifier from pg_control_system();
