@@ -94,8 +94,8 @@ class Staging:
         ids, versions = [record.id for record in records], [record.version for record in records]
         same: set[int] = set()
         if not self._empty:
-            rows = await self._session.fetch(SQL["same"], *self._key, ids, digests, versions)
-            same = {row["n"] - 1 for row in rows}
+            places = await self._session.value(SQL["same"], *self._key, ids, digests, versions)
+            same = {place - 1 for place in places}
         if len(same) == len(records):
             return
         staged: list[tuple[object, ...]] = []

@@ -1,24 +1,32 @@
 -- Who owns each number on each sink, so what that sink must be told.
 
+-- name: analyze_touched
+-- Few numbers are looked up one by one, many are joined at once: which it is to be is known only from counts. Tables
+-- that have grown by more than a tenth since they were counted, in this very transaction perhaps, are counted first.
+do $$ begin
+    analyze touched (number);
+    if (select pg_relation_size(oid) > (relpages * 1.1 + 100) * 8192 from pg_class where oid = 'contact'::regclass) then
+        analyze contact (tenant, source, id, pk), number (tenant, number, contact);
+    end if;
+end $$;
+
 -- name: settle_owners
 -- The owners of the touched numbers: a person before a company's own number, the sink's order of sources ($3; "*": and
 -- last those that left the configuration), the contact that changed last. What differs from what the sink acknowledged becomes due. A row whose push is under way
 -- keeps its state: its answer decides what is due then. A refused row whose sent entry may be there is asked for.
 merge into entry e
 using (
-    select t.number, w.contact, w.kind, w.names
+    select distinct on (t.number) t.number, w.contact, w.kind, w.names
     from (select distinct number from touched) t
-    left join lateral (
-        select n.contact, n.kind, c.names
+    left join (
+        select n.number, n.contact, n.kind, n.company, s.rank, c.names, c.changed_at
         from number n
         join contact c on c.tenant = $1 and c.pk = n.contact
         left join source o on o.tenant = $1 and o.name = c.source
         left join unnest($3::text[]) with ordinality as s (name, rank) on s.name = c.source
-        where n.tenant = $1 and n.number = t.number
-          and (s.name is not null or (o.rank = 32767 and '*' = any($3::text[])))
-        order by n.company, s.rank nulls last, c.changed_at desc, c.pk
-        limit 1
-    ) w on true
+        where n.tenant = $1 and (s.name is not null or (o.rank = 32767 and '*' = any($3::text[])))
+    ) w on w.number = t.number
+    order by t.number, w.company, w.rank nulls last, w.changed_at desc, w.contact
 ) s
 on e.tenant = $1 and e.sink = $2 and e.number = s.number
 when matched and s.contact is null and e.acked is null and e.sent is null

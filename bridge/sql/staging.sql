@@ -16,7 +16,7 @@ create temp table if not exists touched (number text);
 truncate staged, staged_number, seen, gone, bad, change, touched;
 
 -- name: same
--- Of a page's records those that are stored as they are, by their place in the page; they are noted as seen.
+-- Of a page's records those that are stored as they are, by their place in the page, in one array; they are noted as seen.
 with same as (
     select u.n, u.id
     from unnest($3::text[], $4::bytea[], $5::text[]) with ordinality as u (id, digest, version, n)
@@ -25,7 +25,7 @@ with same as (
 ), noted as (
     insert into seen select id, true from same
 )
-select n from same;
+select array(select n::integer from same);
 
 -- name: known
 -- Of listed (id, version) pairs the ids that are held at that version, readable or not; they are noted as seen.

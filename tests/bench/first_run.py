@@ -1,10 +1,11 @@
 """A first and an unchanged run of a vCard file into the embedded database: contacts a second, memory, cost by size.
 
-    .venv/bin/python tests/bench/first_run.py [--contacts 100000]
+    .venv/bin/python tests/bench/first_run.py [--contacts 100000]… [--sink]
 
-Each size runs in a process of its own against a fresh embedded database: once, then unchanged, timed by wall clock
-from the start of the run to its commit; the process's peak resident memory is without PostgreSQL. The floor beside
-it copies the same bytes of contact rows into an unlogged table, with nothing else.
+Each size, and a tenth of the first one, runs in a process of its own against a fresh embedded database: once, then
+unchanged, timed by wall clock from the start of the run to its commit. CPU is of the process and of PostgreSQL; the
+process's peak resident memory is without PostgreSQL. The floor beside it copies the same bytes of contact rows into an
+unlogged table, with nothing else. `--sink`: what a Manager should hold of the numbers is written down as well.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import random
-import resource
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
+
+import used
 
 from bridge import assembly, config, embedded, keys, store, sync
 from bridge.store import Store
@@ -51,7 +55,7 @@ def write(path: Path, contacts: int) -> int:
     return numbers
 
 
-async def measure(path: Path, state: Path) -> dict[str, float]:
+async def measure(path: Path, state: Path, *, sink: bool) -> dict[str, float]:
     """Both runs, in this process."""
     server = await embedded.open(state)
     db = Store(server.dsn)
@@ -59,15 +63,16 @@ async def measure(path: Path, state: Path) -> dict[str, float]:
         await store.migrate(db)
         source = keys.File(path=path, region="LU")
         tenant = config.Tenant("default", "LU", 5, {"book": source}, {}, None, {}, None, None)
-        job = assembly.job(tenant, "book")
-        seconds = []
-        for _ in range(2):
-            begun = time.perf_counter()
-            report = await sync.run(db, job, assembly.source(tenant, "book"), full=True)
-            seconds.append(time.perf_counter() - begun)
-        rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        first, unchanged = seconds
-        return {"contacts": report.read, "first": first, "unchanged": unchanged, "rss": rss, "floor": await floor(db)}
+        job = replace(assembly.job(tenant, "book"), sinks={"pbx": ["book"]} if sink else {})
+        got: dict[str, float] = {}
+        for run in ("first", "unchanged"):
+            begun, cpu, server_cpu = time.perf_counter(), time.process_time(), used.server(state)
+            await sync.run(db, job, assembly.source(tenant, "book"), full=True)
+            got[run] = time.perf_counter() - begun
+            got[f"{run} cpu"] = time.process_time() - cpu
+            got[f"{run} server cpu"] = used.server(state) - server_cpu
+            got[f"{run} peak"] = used.peak(os.getpid())
+        return {**got, "floor": await floor(db)}
     finally:
         await db.close()
         await server.close()
@@ -83,37 +88,49 @@ async def floor(db: Store) -> float:
         return time.perf_counter() - begun
 
 
-def apart(contacts: int) -> dict[str, float]:
+def apart(contacts: int, *, sink: bool) -> dict[str, float]:
     """Measure one size in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "book.vcf"
         write(path, contacts)
-        words = [sys.executable, __file__, "--path", str(path), "--state", folder]
+        words = [sys.executable, __file__, "--path", str(path), "--state", folder, *(["--sink"] if sink else [])]
         made = subprocess.run(words, check=True, capture_output=True, text=True)
         got: dict[str, float] = json.loads(made.stdout.splitlines()[-1])
         return got
 
 
+def show(contacts: int, got: dict[str, float]) -> None:
+    for run, beside in (("first", f", {got['first'] / got['floor']:.1f} times the bare COPY"), ("unchanged", "")):
+        own, server = (got[f"{run} {which}"] * 1e6 / contacts for which in ("cpu", "server cpu"))
+        print(
+            f"{contacts:>9,} contacts {run:9} {contacts / got[run]:>8,.0f}/s ({got[run]:.2f} s{beside}), CPU a contact "
+            f"{own:.0f} us and PostgreSQL's {server:.0f}, {got[f'{run} peak']:.0f} MB resident",
+            flush=True,
+        )
+
+
 def main() -> None:
     options = argparse.ArgumentParser()
-    options.add_argument("--contacts", type=int, default=100_000)
+    options.add_argument("--contacts", type=int, action="append")
+    options.add_argument("--sink", action="store_true")
     options.add_argument("--path", type=Path)
     options.add_argument("--state", type=Path)
     asked = options.parse_args()
     if asked.path:
-        print(json.dumps(asyncio.run(measure(asked.path, asked.state))))
+        print(json.dumps(asyncio.run(measure(asked.path, asked.state, sink=asked.sink))))
         return
-    cost = {}
-    for contacts in (asked.contacts // 10, asked.contacts):
-        got = apart(contacts)
-        cost[contacts] = got["first"] / contacts
+    sizes = asked.contacts or [100_000]
+    costs = {}
+    for contacts in (sizes[0] // 10, *sizes):
+        got = apart(contacts, sink=asked.sink)
+        show(contacts, got)
+        costs[contacts] = (got["first"] / contacts, (got["first cpu"] + got["first server cpu"]) / contacts)
+    (wall, cpu), *rest = costs.values()
+    for contacts, (large_wall, large_cpu) in zip(sizes, rest, strict=True):
         print(
-            f"{contacts:>9,} contacts: first {contacts / got['first']:>8,.0f}/s ({got['first']:.2f} s, "
-            f"{got['first'] / got['floor']:.1f} times the bare COPY), "
-            f"unchanged {contacts / got['unchanged']:>8,.0f}/s, {got['rss']:.0f} MB resident"
+            f"cost per contact at {contacts:,}: {large_wall / wall:.2f} times that at {sizes[0] // 10:,} by the clock, "
+            f"{large_cpu / cpu:.2f} times by CPU"
         )
-    small, large = cost.values()
-    print(f"cost per contact at {asked.contacts:,}: {large / small:.2f} times that at {asked.contacts // 10:,}")
 
 
 if __name__ == "__main__":
