@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from bridge import editions, errors, log, phonebooks
+from bridge import editions, errors, log, phonebooks, recent, wiping
 from bridge.editions import Copy, Edition, Order
 from bridge.formats import FORMATS, Format
 from bridge.phonebooks import Moment, Recipe
@@ -122,14 +122,18 @@ class Bookshelf:
                     raise errors.Unavailable(str(shelf.fault))
                 if shelf.edition:
                     return shelf.edition
-            making = shelf.making or self._begin(shelf)
+            making = shelf.making if shelf.making and not shelf.making.done() else self._begin(shelf)
             late_enough = shelf.begun_at >= asked
             await asyncio.wait({making}, timeout=self._patience if shelf.edition else None)
             if not making.done():
-                assert shelf.edition
-                return shelf.edition
+                if shelf.edition:
+                    return shelf.edition
+                continue
             if making.cancelled():
-                raise errors.Unavailable("the making of the phone book was ended")
+                # Somebody was erased from it meanwhile, or there is no such book any more.
+                shelf = self._shelf(book, format)
+                moment, asked = await self._look(shelf), loop.time()
+                continue
             made = making.result()
             # A making that had begun before this look may be of the time before it.
             if late_enough or made.mark == moment.mark:
@@ -146,13 +150,55 @@ class Bookshelf:
             raise errors.Unavailable(f"{self._place / copy.name} is gone: {fault.strerror}") from fault
 
     async def run(self) -> None:
-        """Delete, within a minute, what is outdated: nobody is left in a file who was taken out of the book."""
+        """Delete what is outdated: within a minute, and at once where somebody was erased.
+
+        Nobody is left in a file who was taken out of the book.
+        """
+        await asyncio.gather(self._tend_for_ever(), wiping.heed(self._db, self._wipe_all))
+
+    async def _tend_for_ever(self) -> None:
         while True:
             await asyncio.sleep(_TEND)
             await self.tend()
 
+    async def _wipe_all(self, tenant: str) -> Mapping[str, int]:
+        return {"finished phone books": await self.wipe(tenant), "recent lookups": recent.wipe(tenant)}
+
+    async def wipe(self, tenant: str = "") -> int:
+        """Delete at once what is outdated of a tenant's books ("": of all), and end what is being made; how many.
+
+        A book of which nobody can tell whether it is outdated goes too. Raises Unavailable where a file cannot be
+        deleted.
+        """
+        shelves = [one for one in self._shelves.values() if tenant in ("", one.order.book.tenant)]
+        marks: dict[Recipe, str] = {}
+        gone = 0
+        for shelf in shelves:
+            shelf.good_until = float("-inf")
+            if making := shelf.making:
+                making.cancel()
+                await asyncio.wait({making})
+            book = shelf.order.book
+            if shelf.edition and book not in marks:
+                marks[book] = await self._mark(book)
+            edition = shelf.edition
+            if edition and edition.mark != marks.get(book):
+                shelf.edition = None
+                await asyncio.to_thread(self._erase, edition)
+                gone += 1
+        return gone
+
+    async def _mark(self, book: Recipe) -> str:
+        """The mark of now; "", which no edition has, where nobody can tell."""
+        try:
+            async with asyncio.timeout(_LOOK_WITHIN):
+                return (await phonebooks.look(self._db, book)).mark
+        except (errors.Unavailable, TimeoutError):
+            return ""
+
     async def tend(self) -> None:
-        """Delete the editions that are outdated and not about to be replaced."""
+        """Delete the editions that are outdated and not about to be replaced, and what was never finished."""
+        await asyncio.to_thread(editions.abandon, self._place)
         for shelf in list(self._shelves.values()):
             if shelf.edition and not shelf.making:
                 with contextlib.suppress(errors.Unavailable):
@@ -162,8 +208,9 @@ class Bookshelf:
                         shelf.edition = None
 
     async def close(self) -> None:
-        """End what is under way."""
+        """End what is under way; there are no books from now on."""
         tasks = [task for shelf in self._shelves.values() for task in shelf.tasks]
+        self._shelves = {}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -246,3 +293,22 @@ class Bookshelf:
             if copy.name not in stay:
                 with contextlib.suppress(OSError):
                     (self._place / copy.name).unlink(missing_ok=True)
+
+    def _erase(self, edition: Edition) -> None:
+        """The same, and nothing less."""
+        for copy in (edition.plain, edition.packed):
+            try:
+                (self._place / copy.name).unlink(missing_ok=True)
+            except OSError as fault:
+                raise errors.Unavailable(f"{self._place / copy.name} cannot be deleted: {fault.strerror}") from fault
+
+
+async def sweep(db: Store, place: Path, books: Iterable[Recipe], tenant: str) -> int:
+    """Delete what a daemon that is not there left behind of a tenant's outdated books; how many were finished.
+
+    `books`: those of all tenants; files of others go too.
+    """
+    shelf = Bookshelf(db, place)
+    await asyncio.to_thread(editions.abandon, place, 0.0)
+    shelf.stock(books)
+    return await shelf.wipe(tenant)

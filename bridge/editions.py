@@ -146,10 +146,7 @@ class _File:
 
 def found(folder: Path) -> dict[str, Edition]:
     """Finished editions of earlier processes, by the keys of their orders; what else they left is deleted."""
-    for file in folder.glob(f"{MAKING}*"):
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - file.stat().st_mtime > _ABANDONED:
-                file.unlink()
+    abandon(folder)
     copies: dict[tuple[str, str], dict[str, Copy]] = {}
     for file in sorted(folder.glob("*.book*")):
         stem, dot, ending = file.name.partition(".")
@@ -166,6 +163,14 @@ def found(folder: Path) -> dict[str, Edition]:
             if copy.name not in kept:
                 (folder / copy.name).unlink(missing_ok=True)
     return whole
+
+
+def abandon(folder: Path, after: float = _ABANDONED) -> None:
+    """Delete unfinished files that nobody has written to for so many seconds."""
+    for file in folder.glob(f"{MAKING}*"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - file.stat().st_mtime >= after:
+                file.unlink()
 
 
 async def make_apart(dsn: str, order: Order) -> Edition:
@@ -208,7 +213,7 @@ async def _make(order: Order) -> Edition:
     assert task
     # Told to end, it takes its unfinished files with it.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    db = Store(os.environ["BRIDGE_DSN"], name="bridge phone book", yielding="BRIDGE_EMBEDDED" in os.environ)
+    db = Store(os.environ["BRIDGE_DSN"], name="bridge phone book", tenant="", yielding="BRIDGE_EMBEDDED" in os.environ)
     return await make(db, order)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bridge import store
-from bridge.contact import Contact
+from bridge.contact import Contact, User
 from bridge.store import Connection
 
 SQL = store.queries("forgotten")
@@ -25,9 +25,16 @@ class Forgotten:
         """Whether this is one of them: by its id, a number of its own (none that is its company's), or an address."""
         if not self.hashes:
             return False
-        words = [f"{contact.source}:{contact.id}", *map(mail, contact.emails)]
-        words += [number.key for number in contact.numbers if number.key and not number.company]
-        return any(hashed(self.salt, word) in self.hashes for word in words)
+        numbers = (number.key for number in contact.numbers if number.key and not number.company)
+        return self.knows((f"{contact.source}:{contact.id}", *map(mail, contact.emails), *numbers))
+
+    def keeps_out_user(self, source: str, user: User) -> bool:
+        """Whether this user of a CRM or account is one of them, by id or address: an extension finds a new owner."""
+        return self.knows((f"{source}:{user.id}", mail(user.email)))
+
+    def knows(self, words: Iterable[str]) -> bool:
+        """Whether any of these numbers, addresses (as `mail` has them) and ids (`source:id`) is one of theirs."""
+        return bool(self.hashes) and any(hashed(self.salt, word) in self.hashes for word in words if word)
 
 
 def mail(address: str) -> str:

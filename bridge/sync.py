@@ -101,6 +101,7 @@ async def run(
     in the source's row; nothing else changed.
     """
     started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
+    db = db.of(job.tenant)
     try:
         async with store.locked(db, "source", job.tenant, job.source) as session:
             assert session is not None
@@ -173,6 +174,7 @@ async def _read_and_commit(
     state = await session.row(SQL["source"], job.tenant, job.source)
     afresh = full or state is None or bytes(state["rules"]) != job.rules
     since = None if afresh or state["cursor"] is None else orjson.loads(state["cursor"])
+    kept_out = await forgotten.load(session, job.tenant)
     staging = Staging(
         session,
         job.tenant,
@@ -181,11 +183,12 @@ async def _read_and_commit(
         internal_digits=job.internal_digits,
         rules=job.rules,
         empty=not await session.value(SQL["holds"], job.tenant, job.source),
-        forgotten=await forgotten.load(session, job.tenant),
+        forgotten=kept_out,
     )
     await staging.prepare()
     last, notes = await _read(source, since, staging, trust=not afresh, progress=progress)
-    users = await cast("WithUsers", source).users() if job.users else ()
+    found = await cast("WithUsers", source).users() if job.users else ()
+    users = [user for user in found if not kept_out.keeps_out_user(job.source, user)]
     report = Report(job.source, read=staging.read, full=last.complete, notes=tuple(notes))
     return await _commit(session, job, report, last, users, staging, claim, dry=dry)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bridge import accounts, assembly, config, errors, extension_outbox, extensions, keys
+from bridge import accounts, assembly, config, errors, extension_outbox, extensions, forgotten, keys
 from bridge.accounts import details, giving, saving, seals, sheet
 from bridge.accounts.details import Change, Details
 from bridge.accounts.logins import Logins
@@ -294,6 +294,18 @@ async def test_a_new_account_needs_both_passwords_and_a_sip_user(db: Store) -> N
         "added",
         "password and sipusername and sippassword missing: a new account needs both passwords",
     ]
+
+
+async def test_who_was_forgotten_has_no_account_again_until_that_is_undone(db: Store) -> None:
+    async with db.pooled() as connection:
+        await forgotten.keep_out(connection, "default", ["ann@example.com", "@accounts:bob"])
+    hers = Change("hers", "p", "s", {"sipusername": "user9", "email": " Ann@Example.com"})
+    made = await save(db, hers, BOB, ANN)
+    assert ["was forgotten" in one for one in made] == [True, True, False]
+    assert await save(db, hers, BOB, tenant="other") == ["added", "added"]
+    async with db.pooled() as connection:
+        await forgotten.let_in(connection, "default", ["ann@example.com"])
+    assert await save(db, hers, BOB) == ["added", "added"]
 
 
 async def test_no_password_stands_in_the_database(db: Store) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import bridge, card
 
-from bridge import forgotten
-from bridge.contact import Contact, Number
+from bridge import assembly, config, extensions, forget, forgotten
+from bridge.contact import Contact, Number, User
 from bridge.demo.manager import Manager
+from bridge.forget import Who
 from bridge.forgotten import Forgotten, hashed
 from bridge.store import Store
 
@@ -139,6 +142,36 @@ async def test_only_salted_hashes_stay(place: Place, db: Store) -> None:
     async with db.pooled() as connection:
         kept = await forgotten.load(connection, "default")
     assert {row["hash"] for row in rows} == {hashed(kept.salt, word) for word in ("+352621111111", "crm:1", "office:7")}
+
+
+async def test_a_crms_user_goes_with_the_extension_and_a_shared_caller_id_is_nobodys(place: Place, db: Store) -> None:
+    users = [
+        User("u1", "101", "Ann", "Lee", "Ann.Lee@example.com", "+352 26 26 26"),
+        User("u2", "102", "Bob", "Ray", "bob@example.com", "+352 26 26 26"),
+        User("u3", "103", "Cem", "Oz", "", "+352 621 333 333"),
+    ]
+    told = config.load(place.home / "bridge.toml")
+    sink = told.tenants["default"].sinks["pbx"].model_copy(update={"extensions": True, "delete_extensions": True})
+    tenant = dataclasses.replace(told.tenants["default"], sinks={"pbx": sink})
+    takers, jobs = assembly.extension_takers(tenant), {"crm": assembly.job(tenant, "crm")}
+    async with db.pooled() as session, session.transaction():
+        await extensions.amend_users(session, "default", "crm", users, [])
+        await extensions.settle(session, "default", "pbx", takers["pbx"])
+        await session.execute("update extension set state = 'clean', acked = wanted")
+
+    async def found(**who: Any) -> list[str]:
+        before, _ = await forget.forget(db, tenant, Who(**who), jobs, takers)
+        return [one.what for one in before.found if one.place == "user" or "extension" in one.what]
+
+    async def extension(number: str) -> tuple[str, str | None]:
+        return tuple(await db.row("select state, acked::text from extension where number = $1", number))
+
+    assert await found(keys=("+352262626",)) == []
+    assert await found(keys=("+352621333333",)) == ["crm:u3", "extension 103"]
+    assert await found(email="ann.lee@example.com") == ["crm:u1", "extension 101"]
+    assert [row["id"] for row in await db.fetch("select id from crm_user")] == ["u2"]
+    assert [await extension(number) for number in ("101", "103")] == [("due", "{}")] * 2
+    assert await found(keys=("102",)) == ["crm:u2", "extension 102"]
 
 
 def test_a_companys_number_is_nobodys_own() -> None:

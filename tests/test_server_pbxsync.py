@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import io
 import logging
+import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,7 @@ import yarl
 from aiohttp import web
 from served import SOURCES, Served, configured, parts, serving
 
-from bridge import forgotten, log, metrics
+from bridge import forgotten, log, metrics, pbxsync
 from bridge.config import Config
 from bridge.contact import RawNumber, Record
 from bridge.demo.dav import Book, DavServer
@@ -30,6 +32,9 @@ from bridge.demo.suitecrm import SuiteCrm
 from bridge.demo.zimbra import ZimbraServer
 from bridge.forgotten import Forgotten
 from bridge.lookup import Lookups
+from bridge.pbxsync import apart
+from bridge.pbxsync import wanted as urls
+from bridge.pbxsync.apart import Order
 from bridge.pbxsync.lines import Gathering, Lines
 from bridge.server import Front, peers, surfaces
 from bridge.server.errands import Busy, Errands
@@ -73,8 +78,8 @@ class Helpers(Served):
 
 @contextlib.asynccontextmanager
 async def helping(db: Store, told: Config, **more: Any) -> AsyncIterator[Helpers]:
-    """The server under a configuration."""
-    lookups, errands = Lookups(db), Errands(db, **more)
+    """The server under a configuration; it reads in this process, if nothing else is said."""
+    lookups, errands = Lookups(db), Errands(db, **{"read": apart.here, **more})
     shared = parts(db, lookups, told, errands=errands)
     front = Front(surfaces.of(told, shared))
     handler = front.server()
@@ -491,17 +496,70 @@ async def test_nothing_of_the_url_is_logged_or_said(helpers: Helpers, logged: io
         assert word not in told, word
 
 
-async def test_a_fault_of_bridge_itself_says_where_and_no_more(
-    db: Store, helpers: Helpers, logged: io.StringIO, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def broken(*given: object) -> None:
-        raise KeyError("my secret")
+async def test_a_fault_of_bridge_itself_says_where_and_no_more(db: Store, tmp_path: Path, logged: io.StringIO) -> None:
+    async def broken(order: Order) -> Lines:
+        raise KeyError(order.wanted.password)
 
-    monkeypatch.setattr("bridge.pbxsync.read", broken)
-    status, text = await helpers.get("/pbxsync/alice?password=my%20secret&server=127.0.0.1")
+    async with helping(db, configured(tmp_path, HERE), read=broken) as helpers:
+        status, text = await helpers.get("/pbxsync/alice?password=my%20secret&server=127.0.0.1")
     assert (status, text) == (500, "this failed, and the log of bridge says where\n")
     assert "secret" not in logged.getvalue()
     assert "KeyError at test_server_pbxsync.py" in logged.getvalue()
+
+
+# In a process of its own
+
+
+def reading() -> list[int]:
+    """The processes that read for this one."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words, state = (entry / "cmdline").read_text(), (entry / "stat").read_text().rpartition(")")[2].split()
+            if "bridge.pbxsync.apart" in words and int(state[1]) == os.getpid() and state[0] != "Z":
+                found.append(int(entry.name))
+    return found
+
+
+async def test_what_is_read_apart_comes_to_the_same_as_here(db: Store, tmp_path: Path, logged: io.StringIO) -> None:
+    spoilt = filled()
+    spoilt.books[0].put("3.vcf", "BEGIN:VCARD")
+    async with filled().serve() as url, spoilt.serve() as partial:
+        asked = [
+            carddav(url),
+            carddav(url, "wrong"),
+            carddav(partial),
+            carddav("http://127.0.0.1:9"),
+        ]
+        async with helping(db, configured(tmp_path, HERE)) as helpers:
+            here = [await helpers.get(path) for path in asked]
+        async with helping(db, configured(tmp_path, HERE), read=apart.read) as helpers:
+            assert await asyncio.gather(*(helpers.get(path) for path in asked)) == here
+    assert {status for status, _ in here} == {200, 401, 502}
+    assert reading() == []
+    assert "p+w" not in logged.getvalue()
+
+
+async def test_a_process_that_nobody_waits_for_ends_and_a_killed_one_is_no_short_book(
+    db: Store, tmp_path: Path
+) -> None:
+    server = filled()
+    server.faults.add("slow")
+    server.delay = 20.0
+    async with server.serve() as url, helping(db, configured(tmp_path, HERE), read=apart.read) as helpers:
+        asking = asyncio.create_task(helpers.get(carddav(url)))
+        await until(lambda: bool(server.seen))
+        os.kill(reading()[0], signal.SIGKILL)
+        assert (await asking)[0] == 500
+        server.seen.clear()
+        wanted = urls.read(["alice"], carddav(url).partition("?")[2])
+        order = Order(wanted, pbxsync.Place("LU", 5, Forgotten()), (("127.0.0.1", None),))
+        task = asyncio.create_task(apart.read(order))
+        await until(lambda: bool(server.seen))
+        assert len(reading()) == 1
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert (task.cancelled(), reading()) == (True, [])
 
 
 def test_many_lines_are_gathered_on_disk() -> None:

@@ -570,3 +570,31 @@ async def test_a_client_that_stops_reading_holds_nobody_up(served: Served, db: S
     await reader.readuntil(b"\r\n\r\n")
     assert len(await served.names()) == 6000
     writer.close()
+
+
+async def test_who_is_erased_is_in_no_file_and_who_waits_gets_the_book_without(served: Served, db: Store) -> None:
+    await served.names()
+    await hold(db, "crm", ANN)
+    async with db.pooled() as blocking, blocking.transaction():
+        await blocking.execute("lock table contact in access exclusive mode")
+        asking = asyncio.create_task(served.names())
+        async with asyncio.timeout(5):
+            while not (begun := list(served.place.glob(f"{editions.MAKING}*"))):
+                await asyncio.sleep(0.01)
+        # Of her book and of others' nothing is known to be outdated; of this one that is being made all is.
+        assert await served.shelf.wipe("other") == 0
+        assert all(path.exists() for path in begun)
+        assert await served.shelf.wipe("default") == 1
+        left = {path.name for path in served.place.iterdir()}
+        assert not left & {path.name for path in begun}
+        assert all(name.startswith(editions.MAKING) for name in left)
+    assert await asking == ["Ann Lee"]
+    assert await served.shelf.wipe() == 0
+    assert len(list(served.place.iterdir())) == 2
+
+
+async def test_a_book_of_which_nobody_can_tell_goes_too(served: Served, db: Store) -> None:
+    await served.names()
+    await db.execute("update source set read_at = null")
+    assert await served.shelf.wipe("default") == 1
+    assert list(served.place.iterdir()) == []

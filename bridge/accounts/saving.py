@@ -12,13 +12,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from bridge import accounts, errors, extensions, store
+from bridge import accounts, errors, extensions, forgotten, store
 from bridge.accounts import details
 from bridge.accounts.details import Change, Details
 from bridge.accounts.passwords import Passwords
 from bridge.accounts.seals import Seal
 from bridge.contact import User
 from bridge.extensions import Taker
+from bridge.forgotten import Forgotten
 from bridge.store import Connection, Store
 
 SQL = accounts.SQL
@@ -40,11 +41,12 @@ class _Row:
 async def save(
     db: Store, tenant: str, changes: Sequence[Change], seal: Seal, passwords: Passwords, takers: Takers
 ) -> list[Fate | errors.Refused]:
-    """Make or change accounts, all at once; what became of each, Refused where it cannot be made."""
+    """Make or change accounts, all at once; what became of each, Refused where it cannot be made, or was forgotten."""
     async with _alone(db, tenant) as session:
         names = [change.username for change in changes]
+        erased = await forgotten.load(session, tenant)
         known = {row["username"]: _row(row) for row in await session.fetch(SQL["known"], tenant, names)}
-        made = await _all(_made(tenant, one, known.get(one.username), seal, passwords) for one in changes)
+        made = await _all(_made(tenant, one, known.get(one.username), seal, passwords, erased) for one in changes)
         rows = [row for row in made if isinstance(row, _Row) and row != known.get(row.username)]
         async with session.transaction():
             await session.execute(
@@ -69,7 +71,7 @@ async def delete(db: Store, tenant: str, username: str, takers: Takers) -> bool:
 
 @asynccontextmanager
 async def _alone(db: Store, tenant: str) -> AsyncIterator[Connection]:
-    async with store.locked(db, "accounts", tenant) as session:
+    async with store.locked(db.of(tenant), "accounts", tenant) as session:
         assert session is not None
         yield session
 
@@ -81,10 +83,14 @@ async def _all(work: Iterable[Coroutine[Any, Any, _Row | errors.Refused]]) -> li
 
 
 async def _made(
-    tenant: str, change: Change, before: _Row | None, seal: Seal, passwords: Passwords
+    tenant: str, change: Change, before: _Row | None, seal: Seal, passwords: Passwords, erased: Forgotten
 ) -> _Row | errors.Refused:
     """The row that a change leads to; the one before it, in every byte, where nothing changes."""
     after = details.applied(change, before.details if before else None)
+    if erased.keeps_out_user(extensions.ACCOUNTS, User(change.username, after.extension, email=after.email)):
+        return errors.Refused(
+            "forgotten", "this person was forgotten: right is `bridge forget --undo`, if that was wrong"
+        )
     missing = [name for name, there in _needed(change, before, after).items() if not there]
     if missing:
         return errors.Refused("missing", f"{' and '.join(missing)} missing: a new account needs both passwords")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
 from typing import Any
 
+from bridge.pbxsync import apart
+from bridge.pbxsync.apart import Order
 from bridge.pbxsync.lines import Lines
 from bridge.server.access import Access
 from bridge.server.peers import Throttle
@@ -15,6 +17,10 @@ from bridge.store import Store
 
 MOST, MOST_OF_ONE = 8, 2
 SECONDS = 120.0
+
+
+Read = Callable[[Order], Awaitable[Lines]]
+"""Has an order read."""
 
 
 class Busy(Exception):
@@ -30,11 +36,14 @@ class _Reading:
 class Errands:
     """What all tenants' helper URLs share, under one configuration after the other.
 
-    `seconds` is how long one reading may take.
+    `seconds` is how long one reading may take; `read` does it, in a process of its own if nothing else is said.
     """
 
-    def __init__(self, db: Store, throttle: Throttle | None = None, seconds: float = SECONDS) -> None:
+    def __init__(
+        self, db: Store, throttle: Throttle | None = None, seconds: float = SECONDS, read: Read = apart.read
+    ) -> None:
         self.db = db
+        self.read = read
         self.throttle = throttle or Throttle()
         self.seconds = seconds
         self.access = Access("pbxsync.busy")

@@ -21,6 +21,7 @@ from bridge.config import Tenant
 from bridge.forgotten import Forgotten
 from bridge.keys import Network
 from bridge.pbxsync import wanted as urls
+from bridge.pbxsync.apart import Broken, Order
 from bridge.pbxsync.lines import Lines
 from bridge.pbxsync.wanted import Wanted
 from bridge.server import Handler, peers
@@ -107,22 +108,11 @@ class PbxSync:
 
     async def _read(self, wanted: Wanted) -> Lines:
         place = pbxsync.Place(self._tenant.region, self._tenant.internal_digits, await self._forgotten())
-        gate = reach.Reach(self._allow)
-        try:
-            lines = await pbxsync.read(wanted, place, gate)
-        except errors.BridgeError:
-            if gate.refused:
-                raise reach.Forbidden("not allowed") from None
-            raise
-        if gate.refused:
-            # The source went on without the host that it was refused, so without what is there.
-            lines.close()
-            raise reach.Forbidden("not allowed")
-        return lines
+        return await self._errands.read(Order(wanted, place, tuple(self._allow)))
 
     async def _forgotten(self) -> Forgotten:
         try:
-            async with self._errands.db.session() as connection:
+            async with self._errands.db.of(self._tenant.name).session() as connection:
                 return await forgotten.load(connection, self._tenant.name)
         except errors.Unavailable as fault:
             raise _No(503, "the database is not there at the moment: ask again", "database", fault.after) from None
@@ -158,7 +148,8 @@ def _judged(fault: Exception) -> _No:
         case errors.BridgeError():
             after = fault.after if isinstance(fault, errors.Unavailable) else None
             return _No(502, "the server failed, or what it answers cannot be read", "server", after)
-    return _No(500, "this failed, and the log of bridge says where", f"{type(fault).__name__} at {_where(fault)}")
+    where = str(fault) if isinstance(fault, Broken) else f"{type(fault).__name__} at {_where(fault)}"
+    return _No(500, "this failed, and the log of bridge says where", where)
 
 
 def _where(fault: Exception) -> str:

@@ -11,7 +11,7 @@ from typing import NoReturn, Protocol
 
 from aiohttp import web
 
-from bridge import config, errors, phonebooks
+from bridge import config, errors, metrics, phonebooks
 from bridge.bookshelf import Bookshelf
 from bridge.config import Tenant
 from bridge.editions import Copy
@@ -85,6 +85,7 @@ class Library:
 
     async def refuse(self, tenant: str, name: str, address: str) -> NoReturn:
         """401, or 429 for a name or an address that was guessed with too often."""
+        metrics.book("denied")
         wait = max(self.addresses.wrong(address), self.names.wrong(_whose(tenant, name)))
         if self.access.due():
             self.access.write("phonebook.denied", tenant=tenant, address=address, throttled=bool(wait))
@@ -215,6 +216,7 @@ class PhoneBooks:
         return reader or await self._library.refuse(book.tenant, logins[0].name, address)
 
     def _note(self, book: Book, format: Format, reader: str, status: int, **more: str) -> None:
+        metrics.book("sent" if status == 200 else "unchanged" if status == 304 else "failed")
         access = self._library.access
         if access.due():
             fields = {"book": book.name, "format": format, "reader": reader, "status": status, **more}

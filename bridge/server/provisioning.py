@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes
 import orjson
 from aiohttp import web
 
-from bridge import config, errors, keys, log
+from bridge import config, errors, keys, log, metrics
 from bridge.accounts import details, giving
 from bridge.accounts.giving import Gift
 from bridge.accounts.logins import Poll
@@ -78,15 +78,15 @@ class Provisioning:
         words = said[0]
         ways = list(dict.fromkeys((_user(one), one["password"]) for one in said if _named(one)))
         if not ways:
-            return Ready(_document(False, errmsg=WRONG))
+            return _counted(_document(False, errmsg=WRONG))
         device = _storable(words.get("deviceid", ""))[:_LONGEST]
         address = peers.address(request, self._proxies)
         try:
             username, poll = await self._desk.admit(self._tenant, ways, device=device, address=address)
         except Turned as turned:
             self._note("provisioning.denied", address=address, throttled=bool(turned.wait))
-            return Ready(_document(False, errmsg=_wait(turned.wait) if turned.wait else WRONG))
-        return Ready(await self._given(username, device, poll, again=words.get("reprovision", "").lower() in _YES))
+            return _counted(_document(False, errmsg=_wait(turned.wait) if turned.wait else WRONG))
+        return _counted(await self._given(username, device, poll, again=words.get("reprovision", "").lower() in _YES))
 
     async def _said(self, request: web.BaseRequest) -> Sequence[Words]:
         """What the request says, as each way of reading a `+` has it."""
@@ -114,7 +114,7 @@ class Provisioning:
         except errors.Unavailable as fault:
             if self._access.due():
                 _LOG.error("provisioning.failed", tenant=self._tenant, user=username, reason=str(fault))
-            return _document(False, errmsg=BROKEN)
+            return _BROKEN
         if again and poll.mark == gift.mark:
             return _UNCHANGED
         await self._give(username, device, gift)
@@ -144,6 +144,18 @@ def _document(update: bool, accounts: bytes = b"[]", errmsg: str = "") -> bytes:
         accounts,
         orjson.dumps(errmsg),
     )
+
+
+_BROKEN = _document(False, errmsg=BROKEN)
+
+
+def _counted(document: bytes) -> Ready:
+    """The answer, for the metrics as well."""
+    if document.startswith(b'{"update":true'):
+        metrics.provisioning("given")
+    else:
+        metrics.provisioning("unchanged" if document == _UNCHANGED else "failed" if document == _BROKEN else "denied")
+    return Ready(document)
 
 
 def _wait(seconds: float) -> str:

@@ -1,9 +1,13 @@
 -- Softphone accounts: who they are, and what their devices were given.
 
 -- name: poll
--- What decides the answer to each of many polls: the user's row, and the mark of what this device was last given.
+-- What decides the answer to each of many polls: the user's row, and the mark of what this device was last given. Each
+-- is looked up as its tenant, whose rows are then the only ones, until the query ends.
 select q.n, a.login, a.disabled, a.version, a.mark
-from unnest($1::text[], $2::text[], $3::text[]) with ordinality as q (tenant, username, device, n)
+from (
+    select n, username, device, set_config('bridge.tenant', tenant, true) as tenant
+    from unnest($1::text[], $2::text[], $3::text[]) with ordinality as a (tenant, username, device, n) offset 0
+) q
 cross join lateral (
     select a.login, a.disabled, a.version, d.mark
     from account a

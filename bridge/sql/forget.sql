@@ -31,7 +31,20 @@ where tenant = $1 and (regexp_replace(told -> 'call' ->> 'number', '\D', '', 'g'
                        or (source, contact) in (select * from unnest($3::text[], $4::text[])));
 
 -- name: users
-select source, id from crm_user where tenant = $1 and $2 <> '' and lower(body ->> 'email') = $2;
+-- Users of CRMs, and accounts, with the devices of each; an account's own row here is `account`'s.
+select source, id, body, null::json as details, '{}'::text[] as devices
+from crm_user where tenant = $1 and source <> '@accounts'
+union all
+select '@accounts', a.username, null, a.details,
+       array(select d.device from device d where d.tenant = a.tenant and d.username = a.username order by d.device)
+from account a where a.tenant = $1
+order by source, id;
+
+-- name: extensions
+-- What the sinks hold, or may hold, of these extensions. stays: nobody is told to take it away.
+select sink, number, wanted is null and state = 'clean' as stays from extension
+where tenant = $1 and number = any($2::text[]) and (acked is not null or sent is not null)
+order by sink, number;
 
 -- name: erase_copies
 with gone_removed as (
@@ -44,5 +57,6 @@ delete from unreadable where tenant = $1 and source = $2 and id = any($3::text[]
 -- name: erase_workflows
 delete from workflow_call where tenant = $1 and key = any($2::text[]);
 
--- name: erase_users
-delete from crm_user where tenant = $1 and lower(body ->> 'email') = $2;
+-- name: blank_extensions
+-- That it is there is all that is kept of an extension which nobody has any more.
+update extension set acked = '{}' where tenant = $1 and number = any($2::text[]) and acked is not null and wanted is null;
