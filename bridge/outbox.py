@@ -27,6 +27,8 @@ from bridge.store import Connection, Store
 SQL = store.queries("outbox")
 _LOG = log.get()
 _BATCH = 16
+_TOGETHER, _HOLD = 16, 0.05
+"""How many pushes that the sink took are written down together, and the seconds for which the first waits for more."""
 _POLL = 0.5
 """Seconds between looks at an empty outbox; a push that another process caused waits no longer."""
 _MISSES = 4
@@ -60,6 +62,8 @@ class Outbox:
         self._claim = claim
         self._ready: deque[Task] = deque()
         self._running: set[asyncio.Task[None]] = set()
+        self._taken: list[tuple[Task, Push]] = []
+        self._taken_at = 0.0
         self._wake = asyncio.Event()
         self._health = Health(tenant, name, concurrency)
         self._counted: Counter[str] = Counter()
@@ -88,6 +92,8 @@ class Outbox:
         `afresh`: somebody may have died while he delivered, so what was sent is settled first. Raises Unavailable when
         the database is lost: nothing is, for what was sent is known, so drain again, afresh.
         """
+        self._ready.clear()  # what a lost database left here stands there as sent
+        self._taken.clear()
         if afresh:
             async with self._writing() as connection:
                 await connection.execute(SQL["recover"], *self._key, min(self._timeout, 5.0))
@@ -100,6 +106,7 @@ class Outbox:
             # Without the database there is nothing to give back: what was taken stands there as sent.
             with contextlib.suppress(errors.Unavailable):
                 await self._stop()
+                await self._note_taken()
                 await self._keep_counts()
 
     @contextlib.asynccontextmanager
@@ -113,11 +120,14 @@ class Outbox:
         self._wake.clear()
         if self._counted and time.monotonic() - self._counts_kept > 1.0:
             await self._keep_counts()
-        async with self._db.pooled() as connection:
-            halted = await self._health.waits(connection)
-        width = 1 if self._health.trying_one else self._concurrency
-        if not halted and len(self._ready) + len(self._running) < width:
-            await self._take(1 if self._health.trying_one else _BATCH)
+        if len(self._taken) >= _TOGETHER or time.monotonic() - self._taken_at > _HOLD or self._health.trying_one:
+            await self._note_taken()
+        if len(self._ready) + len(self._running) < self._width:
+            async with self._db.pooled() as connection:
+                halted = await self._health.waits(connection)
+            if not halted and len(self._ready) + len(self._running) < self._width:
+                await self._take(1 if self._health.trying_one else _BATCH)
+        width = self._width
         while self._ready and len(self._running) < width:
             self._running.add(asyncio.create_task(self._do(self._ready.popleft())))
         if self._running or self._ready:
@@ -125,7 +135,12 @@ class Outbox:
         if self._running:
             await self._until_one_is_done()
         elif not self._ready:
-            await self._nap(_POLL)
+            await self._nap(_HOLD if self._taken else _POLL)
+
+    @property
+    def _width(self) -> int:
+        """How many may be under way."""
+        return 1 if self._health.trying_one else self._concurrency
 
     async def _keep_counts(self) -> None:
         counted, self._counted, self._counts_kept = self._counted, Counter(), time.monotonic()
@@ -141,7 +156,8 @@ class Outbox:
                 await self._wake.wait()
 
     async def _until_one_is_done(self) -> None:
-        done, self._running = await asyncio.wait(self._running, timeout=0.5, return_when=asyncio.FIRST_COMPLETED)
+        wait = _HOLD if self._taken else _POLL
+        done, self._running = await asyncio.wait(self._running, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
         faults = [fault for one in done if (fault := one.exception())]
         if faults:
             raise faults[0]
@@ -249,7 +265,14 @@ class Outbox:
             lost = isinstance(fault, errors.Unsettled) or bool(fault.code)
             await (self._unsettled(task, fault) if lost or begun else self._unreachable(task, fault))
         else:
-            await self._done(task, push)
+            self.sent += 1
+            self._counted["push.settled"] += 1
+            if task.entry is None or task.partner:
+                await self._done(task, push)
+            else:
+                self._health.answered()
+                self._taken_at = self._taken_at if self._taken else time.monotonic()
+                self._taken.append((task, push))
 
     async def _send(self, task: Task, push: Push) -> bool:
         """Send one push; True where the sink says that there is nothing to update or delete."""
@@ -272,9 +295,23 @@ class Outbox:
             raise
         return False
 
+    async def _note_taken(self) -> None:
+        """Write down what the sink took; should we die before, it stands as sent, and is asked for."""
+        taken, self._taken = self._taken, []
+        if not taken:
+            return
+        rows = [task.row for task, _ in taken]
+        numbers, acked = [row.number for row in rows], [orjson.dumps(task.entry).decode() for task, _ in taken]
+        held = [row.names for row in rows], [row.kind for row in rows], [row.contact for row in rows]
+        async with self._writing() as connection:
+            noted = await connection.fetch(SQL["arrived_together"], *self._key, numbers, acked, *held)
+            await self._health.good(connection)
+        left = set(numbers) - {row["number"] for row in noted}
+        for task, push in taken:
+            if task.row.number in left:
+                await self._done(task, push)
+
     async def _done(self, task: Task, push: Push) -> None:
-        self.sent += 1
-        self._counted["push.settled"] += 1
         row = task.row
         async with self._writing() as connection:
             if task.entry is None:

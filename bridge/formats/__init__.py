@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -44,17 +45,34 @@ class Unreadable:
 
 
 class Ids:
-    """Ids for the contacts of one input; it remembers eight bytes each."""
+    """Ids for the contacts of one input; it remembers no more than eleven to twenty-two bytes each."""
 
     def __init__(self) -> None:
-        self._seen: set[int] = set()
+        self._marks = array("q", bytes(8 << 10))  # a hash table with a place in four free; 0 is free
+        self._count = 0
         self._repeats: dict[str, int] = {}
 
     def take(self, own: str) -> bool:
         """Whether a contact may have the id that it brought: false where one before it did."""
-        mark, count = hash(own), len(self._seen)
-        self._seen.add(mark)
-        return len(self._seen) > count
+        mark = hash(own) or 1
+        place = self._place(mark)
+        if self._marks[place]:
+            return False
+        self._marks[place] = mark
+        self._count += 1
+        if self._count * 4 > len(self._marks) * 3:
+            marks, self._marks = self._marks, array("q", bytes(16 * len(self._marks)))
+            for one in filter(None, marks):
+                self._marks[self._place(one)] = one
+        return True
+
+    def _place(self, mark: int) -> int:
+        """Where the mark stands, or the free place for it."""
+        marks, last = self._marks, len(self._marks) - 1
+        at = mark & last
+        while (found := marks[at]) and found != mark:
+            at = (at + 1) & last
+        return at
 
     def make(self, *parts: str) -> str:
         """The `name_id`, with an ordinal behind it where it came before."""

@@ -50,6 +50,25 @@ set acked = $4::json, acked_names = $5, acked_kind = $6,
     sent = null, sent_at = null, moved_from = null, due_at = now(), tries = 0, misses = 0, code = '', reason = ''
 where tenant = $1 and sink = $2 and number = $3;
 
+-- name: arrived_together
+-- The same for many, but for those that somebody else is writing to just now: waiting for one while others are held
+-- might be for ever. The numbers that were noted.
+with free as (
+    select e.number from entry e
+    where e.tenant = $1 and e.sink = $2 and e.number = any($3::text[])
+    for update of e skip locked
+)
+update entry e
+set acked = m.acked::json, acked_names = m.names, acked_kind = m.kind,
+    acked_contact = case when e.contact is not null and e.names = m.names and e.kind = m.kind then e.contact
+                         else m.contact end,
+    state = case when e.contact is not null and e.names = m.names and e.kind = m.kind then 'clean' else 'due' end,
+    sent = null, sent_at = null, moved_from = null, due_at = now(), tries = 0, misses = 0, code = '', reason = ''
+from unnest($3::text[], $4::text[], $5::bigint[], $6::text[], $7::bigint[]) as m (number, acked, names, kind, contact)
+join free f on f.number = m.number
+where e.tenant = $1 and e.sink = $2 and e.number = m.number
+returning e.number;
+
 -- name: vacated_unwanted
 delete from entry where tenant = $1 and sink = $2 and number = $3 and contact is null;
 
@@ -100,8 +119,8 @@ set state = 'clean', acked_names = names, acked_kind = kind, acked_contact = con
 where tenant = $1 and sink = $2 and number = $3;
 
 -- name: waiting
--- Pushes that wait or are under way.
-select count(*)::int from entry where tenant = $1 and sink = $2 and state in ('due', 'sent', 'moving');
+-- Pushes that wait or are under way, by the index of those; a number that goes with another one's push is no push.
+select count(*)::int from entry where tenant = $1 and sink = $2 and state in ('due', 'sent');
 
 -- name: refusals
 select e.sink, e.number, e.code, e.reason, e.since, c.body, e.acked from entry e

@@ -22,7 +22,9 @@ cross join lateral (
     select count(*) filter (where state <> 'refused')::int as waiting,
            min(since) filter (where state <> 'refused') as waiting_since,
            count(*) filter (where state = 'refused')::int as refused
-    from (select state, since from entry where tenant = n.tenant and sink = n.name and state <> 'clean'
+    from (select state, since from entry where tenant = n.tenant and sink = n.name and state in ('due', 'sent')
+          union all
+          select state, since from entry where tenant = n.tenant and sink = n.name and state = 'refused'
           union all
           select state, since from extension where tenant = n.tenant and sink = n.name and state <> 'clean') owed) e;
 
