@@ -47,8 +47,8 @@ from bridge.nearby import Nearby
 from bridge.server import Front, Surfaces, surfaces
 from bridge.server.admin import Admin
 from bridge.server.logins import Logins
+from bridge.server.page import Actions, Web
 from bridge.server.surfaces import Built
-from bridge.server.web import Actions, Web
 from bridge.store import Store
 
 _FINISH, _LAST = 3.0, 0.5
@@ -62,20 +62,24 @@ _LOG = log.get()
 
 
 class Serving:
-    """The servers of one process, under one configuration after the other."""
+    """The servers of one process, under one configuration after the other.
+
+    `db` and `replica` show nobody's rows until a request names its tenant: strangers are answered from them alone.
+    """
 
     def __init__(self, db: Store, told: Config, report: Report, dsn: str, replica: Store | None = None) -> None:
         self._db = db
         self._told = told
         self._report = report
-        gentle = Store(dsn, name="bridge answer", yielding="BRIDGE_EMBEDDED" in os.environ)
-        self._lookups = Lookups(db, replica=replica, nearby=Nearby(gentle))
+        everybody = Store(dsn, name="bridge answer", yielding="BRIDGE_EMBEDDED" in os.environ)
+        self._everybody = everybody
+        self._lookups = Lookups(db, replica=replica, nearby=Nearby(everybody))
         self._shelf = Bookshelf(db, bookshelf.folder(told.state_dir), dsn=dsn)
         self._shared = surfaces.shared(db, self._lookups, self._shelf)
         self._front = Front(surfaces.of(told, self._shared))
         logins = Logins()
-        self._admin = Admin(db, told, logins, lambda: self._lookups.alone)
-        self._web = Web(db, told, _actions(db), self._shared.guard.recent, logins=logins)
+        self._admin = Admin(everybody, told, logins, lambda: self._lookups.alone)
+        self._web = Web(everybody, told, _actions(everybody), self._shared.guard.recent, logins=logins)
         self._tls = _tls(told)
         self._status = ""
         self._told_to, self._changed = asyncio.Event(), asyncio.Event()
@@ -99,6 +103,7 @@ class Serving:
             await self._lookups.close()
             await self._shared.desk.close()
             await self._shelf.close()
+            await self._everybody.close()
 
     async def run(self) -> None:
         """Wait for ever; what ends it is a mistake, and raised."""
@@ -210,8 +215,9 @@ async def main(path: Path, report: Report) -> None:
     log.hide(told.secrets)
     http, admin = _sockets(told)
     async with _dsn(told) as dsn:
-        db = Store(dsn, name="bridge answer")
-        replica = Store(told.database.replica[:], name="bridge answer", standby=True) if told.database.replica else None
+        db = Store(dsn, name="bridge answer", tenant="")
+        standby = told.database.replica[:]
+        replica = Store(standby, name="bridge answer", tenant="", standby=True) if standby else None
         serving = Serving(db, told, report, dsn, replica)
         stopped = asyncio.Event()
         loop = asyncio.get_running_loop()

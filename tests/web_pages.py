@@ -15,7 +15,7 @@ from bridge.config import Config, Tenant
 from bridge.recent import Recent
 from bridge.server import Front, Surfaces
 from bridge.server.admin import Admin
-from bridge.server.web import Actions, Web
+from bridge.server.page import Actions, Web
 from bridge.store import Store
 
 SOURCES = """

@@ -1,4 +1,4 @@
-"""The admin's page: what is read for it, and how it is written. Served by `bridge.server.web`."""
+"""The admin's page: what is read for it, and how it is written. Served by `bridge.server.page`."""
 
 from __future__ import annotations
 
