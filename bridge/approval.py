@@ -45,7 +45,7 @@ async def approve(db: Store, job: sync.Job) -> Mapping[str, int]:
 
     `{"removed", "changed", "held"}`: what went, and what came after the list was shown and still waits.
     """
-    async with store.locked(db, "source", job.tenant, job.source) as session:
+    async with store.locked(db.of(job.tenant), "source", job.tenant, job.source) as session:
         assert session is not None
         async with session.transaction():
             # First, while what stood in the list shown is still marked so.
@@ -56,7 +56,7 @@ async def approve(db: Store, job: sync.Job) -> Mapping[str, int]:
 
 async def dismiss(db: Store, job: sync.Job) -> Mapping[str, int]:
     """Let go of all contacts of a source that left the configuration: `{"removed"}`; they stay for 7 days."""
-    async with store.locked(db, "source", job.tenant, job.source) as session:
+    async with store.locked(db.of(job.tenant), "source", job.tenant, job.source) as session:
         assert session is not None
         async with session.transaction():
             await extensions.dismiss(session, job.tenant, job.source)
@@ -75,7 +75,7 @@ async def retired(db: Store, tenant: str) -> list[str]:
 
 async def restore(db: Store, job: sync.Job, since: datetime.datetime) -> Mapping[str, int]:
     """Bring back the contacts removed since then (at most 7 days are kept), as they were: `{"added"}`."""
-    async with store.locked(db, "source", job.tenant, job.source) as session:
+    async with store.locked(db.of(job.tenant), "source", job.tenant, job.source) as session:
         assert session is not None
         async with session.transaction():
             return await _stage_and_apply(session, job, "stage_removed", since)

@@ -120,7 +120,7 @@ class Deliveries:
 
     async def _deliver(self, key: Key) -> None:
         """Deliver to one sink until it is owed nothing more, or others have waited long enough."""
-        delivery = assembly.delivery(self._db, self._mine[key[0]], key[1], self._claims.of(key[0]))
+        delivery = assembly.delivery(self._db.of(key[0]), self._mine[key[0]], key[1], self._claims.of(key[0]))
         self._open[key] = delivery
         resting = asyncio.create_task(self._rest(delivery))
         self._doubtful.add(key)

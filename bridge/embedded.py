@@ -108,7 +108,7 @@ class _Server:
             self.leave()
             raise
         where = quote(str(self._socket_dir()), safe="/")
-        self.dsn = f"postgresql://bridge@/bridge?host={where}&port=5432"
+        self.dsn = f"postgresql://{postgres.ROLE}@/bridge?host={where}&port=5432"
 
     def leave(self) -> None:
         """End the registration, and stop the server if it was the last; does nothing where there is none."""
@@ -194,6 +194,8 @@ class _Server:
         finally:
             os.close(lock)
         self._wait(self._ready_or_dead, START_WITHIN, "it has not become ready")
+        if not (self._data / postgres.DEMOTED).exists():
+            postgres.demote(self._data, self._account, self._socket_dir())
 
     def _ready(self) -> bool:
         """Whether the server says so, and can be reached."""

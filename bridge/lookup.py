@@ -247,6 +247,7 @@ async def answer_once(db: Store, place: Directory, asked: str) -> bytes:
     [found] = questions.sort_out(await db.fetch(questions.SQL["find"], *questions.arguments([question])), [question])
     tail = _tail(place, keys)
     if not found and tail:
+        await prepare(db, place.suffix)
         found = await _by_suffix(db, place.tenant, keys, tail)
     return render(place, found)
 
@@ -294,7 +295,9 @@ async def _by_suffix(db: Store, tenant: str, keys: Sequence[str], tail: str) -> 
     """The only contact with these last digits, unless both numbers are whole and of different countries."""
     try:
         async with asyncio.timeout(DEADLINE):
-            rows = await db.fetch(SQL["by_suffix"].format(digits=len(tail)), tenant, tail)
+            async with db.of(tenant).pooled() as connection:
+                find = await connection.prepare(SQL["by_suffix"].format(digits=len(tail)))
+                rows = await find.fetch(tenant, tail, within=DEADLINE)
     except TimeoutError:
         raise errors.Unavailable(f"the database does not answer within {DEADLINE:.0f} s", after=1.0) from None
     if len(rows) != 1 or not _may_match(keys, rows[0]["number"]):

@@ -21,6 +21,7 @@ select count(*) = 3 and exists (
 _TAKEN = """
 select relname from pg_class where relnamespace = current_schema()::regnamespace and relname = any($1) order by relname
 """
+_LOOSE = "select rolsuper or rolbypassrls from pg_roles where rolname = current_user"
 _OWN = (
     "give bridge a database of its own, or a schema: "
     "create schema bridge authorization USER; alter role USER in database NAME set search_path = bridge"
@@ -43,6 +44,16 @@ async def version(session: Session) -> int:
     if not await session.value(_OURS):
         raise errors.Unsupported(f"the table schema_version in this database is another program's: {_OWN}")
     return int(await session.value("select version from schema_version") or 0)
+
+
+async def unheld(session: Session) -> str:
+    """What is to be said where row security does not hold the session's user; "" where it does."""
+    if not await session.value(_LOOSE):
+        return ""
+    return (
+        "its user is a superuser or bypasses row security, so that bridge's code alone keeps tenants apart: "
+        "right is an ordinary role that owns the database"
+    )
 
 
 async def bring(session: Session, to: int) -> tuple[int, int]:

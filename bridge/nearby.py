@@ -115,11 +115,11 @@ class Nearby:
             del self._due[tenant]
         try:
             # What changes from here on is noted, so that the moment that is read may be any later one.
-            async with self._db.session() as connection, connection.transaction():
+            async with self._db.of("*").session() as connection, connection.transaction():
                 await connection.execute(SQL["one_moment"])
                 await connection.execute(SQL["all_of_it"])
-                await self._all(connection, "contacts", _contact)
-                await self._all(connection, "numbers", _number)
+                await self._all(connection, SQL["contacts"], SQL["next_contacts"], _contact)
+                await self._all(connection, SQL["numbers"], SQL["next_numbers"], _number)
             for tenant, maker in self._making.items():
                 self._hold(tenant, maker.sheet())
             _LOG.debug("nearby.read", tenants=len(self._making), bytes=self._held)
@@ -130,11 +130,11 @@ class Nearby:
         finally:
             self._making = {}
 
-    async def _all(self, connection: Connection, what: str, take: Take) -> None:
+    async def _all(self, connection: Connection, cursor: str, following: str, take: Take) -> None:
         """Take every row of a cursor, as long as anybody wants them."""
-        declare, following = await connection.prepare(SQL[what]), f"next_{what}"
+        declare = await connection.prepare(cursor)
         await declare.fetch(list(self._making), within=_PATIENCE)
-        fetch = await connection.prepare(SQL[following])
+        fetch = await connection.prepare(following)
         while self._making and (rows := await fetch.fetch(within=_PATIENCE)):
             began = time.perf_counter()
             for tenant, *row in rows:

@@ -43,7 +43,7 @@ def recipe(tenant: Tenant, name: str) -> Recipe:
 
 async def look(db: Store, book: Recipe) -> Moment:
     """How its sources stand now, at the cost of a row each; Unavailable where one of them was never read."""
-    return _moment(await db.fetch(SQL["moment"], book.tenant, list(book.sources)), book.sources)
+    return _moment(await db.of(book.tenant).fetch(SQL["moment"], book.tenant, list(book.sources)), book.sources)
 
 
 def _moment(rows: Sequence[Mapping[str, Any]], sources: Sequence[str]) -> Moment:
@@ -63,7 +63,7 @@ async def stream(
     All of them as they were at one moment, whatever runs commit meanwhile. It has a connection of its own until closed.
     `noted` is told that moment first; with it, sources that were never read are Unavailable instead of empty.
     """
-    async with db.session() as connection, connection.transaction():
+    async with db.of(tenant).session() as connection, connection.transaction():
         await connection.execute(SQL["one_moment"])
         if noted:
             noted(_moment(await connection.fetch(SQL["moment"], tenant, list(sources)), sources))

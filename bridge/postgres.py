@@ -28,6 +28,24 @@ RESERVED_UID = 65529
 # initdb asks for the name of its user, so for an account without one this user runs it and hands its work over.
 INITDB_USER = "nobody"
 CACHE = Path("/var/cache/bridge-postgresql")
+SUPERUSER, ROLE = "bridge", "bridge_user"
+"""Who made the cluster, and who owns the database and all sessions log in as: row security does not hold the first."""
+DEMOTED = "bridge_user.made"
+"""A file in a data directory whose database is that of ROLE."""
+_DEMOTE = f"""
+do $$
+declare
+    made regclass;
+begin
+    if not exists (select from pg_roles where rolname = '{ROLE}') then
+        create role {ROLE} login;
+    end if;
+    alter database bridge owner to {ROLE};
+    for made in select oid from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'S') loop
+        execute format('alter table %s owner to {ROLE}', made);
+    end loop;
+end $$
+"""
 SOCKET_NAME = ".s.PGSQL.5432"
 SETTINGS = {
     "listen_addresses": "",
@@ -110,16 +128,19 @@ def account(owner: os.stat_result) -> Account:
 
 
 def initialise(made: Path, server: Account, lock: int) -> None:
-    """Turn an empty directory into a data directory with a database `bridge`, owned by the account."""
+    """Turn an empty directory into a data directory with a database `bridge`, owned by the account.
+
+    In the database's own terms it belongs to ROLE.
+    """
     maker = server if server.named() or not server.dropped else _initdb_account()
     maker.own(made)
     bin_dir, where = programs(server), maker.seen(made)
-    initdb = [str(bin_dir / "initdb"), "-D", where, "-U", "bridge", "--auth=trust", "--sync-method=syncfs"]
+    initdb = [str(bin_dir / "initdb"), "-D", where, "-U", SUPERUSER, "--auth=trust", "--sync-method=syncfs"]
     locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     _make([*initdb, *locale], made, maker, lock)
-    _make(
-        [str(bin_dir / "postgres"), "--single", "-D", where, "template1"], made, maker, lock, "CREATE DATABASE bridge"
-    )
+    statements = f"create role {ROLE} login\ncreate database bridge owner {ROLE}"
+    _make([str(bin_dir / "postgres"), "--single", "-D", where, "template1"], made, maker, lock, statements)
+    (made / DEMOTED).touch(0o600)
     server.own(made)
 
 
@@ -134,6 +155,19 @@ def serve(data: Path, server: Account, socket_dir: Path, lock: int, log: int) ->
     command = [str(programs(server) / "postgres"), "-D", server.seen(data), *options]
     shell = ["/bin/sh", "-c", '"$@" &', "sh", *command]
     _run(shell, data, server, lock, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+
+
+def demote(data: Path, server: Account, socket_dir: Path) -> None:
+    """Have the database of a running server belong to ROLE, which earlier versions did not know."""
+    where = server.seen(data) if socket_dir == data else str(socket_dir)
+    psql = [str(programs(server) / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", where, "-p", "5432"]
+    done = _run([*psql, "-U", SUPERUSER, "-d", "bridge", "-c", _DEMOTE], data, server, capture_output=True)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip()
+        raise errors.Unavailable(
+            advise("the embedded PostgreSQL cannot make a role of bridge's own", said, data.parent)
+        )
+    (data / DEMOTED).touch(0o600)
 
 
 def advise(trouble: str, said: str, home: Path) -> str:
@@ -201,8 +235,9 @@ def _make(command: Sequence[str], made: Path, maker: Account, lock: int, text: s
 
 
 def _run(
-    command: Sequence[str], cwd: Path, runner: Account, lock: int, **options: Any
+    command: Sequence[str], cwd: Path, runner: Account, lock: int | None = None, **options: Any
 ) -> subprocess.CompletedProcess[bytes]:
+    held = [] if lock is None else [lock]
     if runner.dropped:
         options |= {"user": runner.uid, "group": runner.gid, "extra_groups": []}
-    return subprocess.run(command, cwd=cwd, env=ENVIRONMENT, umask=0o077, pass_fds=[lock], check=False, **options)
+    return subprocess.run(command, cwd=cwd, env=ENVIRONMENT, umask=0o077, pass_fds=held, check=False, **options)

@@ -4,30 +4,31 @@ Every fault of the database leaves here as `errors.Unavailable`: it waits and co
 servers the one that takes writes is asked (of a replica's: one that stands by), and a connection whose server ceased
 to be that, or vanished, is thrown away: the next one goes to whoever is it then.
 Queries stand in `bridge/sql/<module>.sql`, each under a line `-- name: x`, and are used by that module alone.
+
+Every session says whose rows it works with (the setting `bridge.tenant`: a tenant, "*" for all, "" for none), and the
+server's row security shows it no others, whatever a query forgets to ask for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import hashlib
-import importlib.resources
 import os
-import re
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import asyncpg
 
-from bridge import errors, hosts, log, migrations
+from bridge import errors, hosts, log, migrations, sql
 from bridge.hosts import Host
 
 _GENTLE = 15
 """The nice value of an embedded server's process that works for a run."""
 
-VERSION = 6
+VERSION = 7
 """The schema's version: the number of the last migration."""
 
 CHANNEL = "bridge_numbers"
@@ -47,15 +48,9 @@ _LATER = (
     asyncpg.exceptions.InvalidAuthorizationSpecificationError,
     asyncpg.exceptions.InvalidCatalogNameError,
 )
-
-_NAME = re.compile(r"^-- name: (\w+).*$", re.MULTILINE)
-
-
-def queries(module: str) -> Mapping[str, str]:
-    """The named queries of `bridge/sql/<module>.sql`."""
-    text = importlib.resources.files("bridge.sql").joinpath(f"{module}.sql").read_text("utf-8")
-    parts = _NAME.split(text)
-    return MappingProxyType({name: sql.strip().rstrip(";") for name, sql in zip(parts[1::2], parts[2::2], strict=True)})
+_SETTINGS = {"timezone": "UTC", "jit": "off", **hosts.SERVER}
+_BECOME = "select set_config('bridge.tenant', $1, false)"
+queries, version = sql.queries, migrations.version
 
 
 def lock_key(*words: str) -> int:
@@ -214,9 +209,9 @@ class Connection:
 class Store:
     """The database of a daemon or a command.
 
-    `yielding`: the server is this machine's embedded one, and what runs in sessions of their own gives way there to
-    what others ask. `standby`: the URL names replicas, any of which will do. `pulse`: seconds after which a statement's
-    server is asked whether it lives, and again.
+    `tenant`: whose rows there are, "*": everybody's, "": nobody's. `yielding`: the server is this machine's embedded
+    one, and what runs in sessions of their own gives way there to what others ask. `standby`: the URL names replicas,
+    any of which will do. `pulse`: seconds after which a statement's server is asked whether it lives, and again.
     """
 
     def __init__(
@@ -225,22 +220,27 @@ class Store:
         *,
         size: int = 4,
         name: str = "bridge",
+        tenant: str = "*",
         yielding: bool = False,
         standby: bool = False,
         pulse: float = _PULSE,
     ) -> None:
         self.name = name
-        self._dsn = dsn
+        self._dsn, self._tenant = dsn, tenant
         self._hosts = hosts.named(dsn)
         self._used: Host | None = None
         self._size = size
-        self._yielding = yielding
-        self._standby = standby
-        self._pulse = pulse
-        self._settings = {"application_name": name, "timezone": "UTC", "jit": "off", **hosts.SERVER}
+        self._yielding, self._standby, self._pulse = yielding, standby, pulse
         self._open: weakref.WeakSet[Any] = weakref.WeakSet()
         self._pool: Any = None
         self._opening = asyncio.Lock()
+        self._whole = self
+
+    def of(self, tenant: str) -> Store:
+        """The same, with the pool that it has, where there are one tenant's rows alone; `close` is the whole one's."""
+        one = copy.copy(self)
+        one._tenant, one._whole = tenant, self._whole
+        return one
 
     async def connect(self, within: float = _CONNECT) -> Connection:
         """A connection of its own, outside the pool: the caller closes it with `release`."""
@@ -258,11 +258,12 @@ class Store:
         connection has lost patience with it (https://github.com/MagicStack/asyncpg/issues/1155).
         """
         wrong = []
+        settings = {"application_name": self.name, "bridge.tenant": self._tenant, **_SETTINGS}
         for host in tuple(self._hosts):
             kind = "standby" if self._standby else "read-write"
             options |= {"timeout": within / len(self._hosts), "target_session_attrs": kind, **host.options()}
             try:
-                raw = await asyncpg.connect(self._dsn, server_settings=self._settings, **options)
+                raw = await asyncpg.connect(self._dsn, server_settings=settings, **options)
             except BaseException as fault:
                 self._hosts.sort(key=host.__eq__)  # to the end, the others staying as they are
                 if not isinstance(fault, (*_LOST, *_LATER)):
@@ -296,9 +297,9 @@ class Store:
         return True
 
     def _note(self, host: Host) -> None:
-        if host != self._used and host.port:
+        if host != self._whole._used and host.port:
             _LOG.info("database.server", server=str(host), standby=self._standby)
-        self._used = host
+        self._whole._used = host
 
     @staticmethod
     async def release(connection: Connection) -> None:
@@ -326,11 +327,13 @@ class Store:
     @contextlib.asynccontextmanager
     async def pooled(self) -> AsyncIterator[Connection]:
         """A connection from the pool for the block."""
-        pool = self._pool or await self._ready()
+        pool = self._whole._pool or await self._whole._ready()
         with _faults():
             raw = await pool.acquire()
         connection = self._wrap(raw)
         try:
+            if self._tenant != self._whole._tenant:
+                await connection.execute(_BECOME, self._tenant)  # until the pool has the connection back
             yield connection
         except asyncio.CancelledError:
             raw.terminate()  # whoever lost patience is not made to wait until the server confirms it
@@ -383,9 +386,6 @@ async def locked(store: Store, *words: str, wait: bool = True) -> AsyncIterator[
             yield connection if await connection.value("select pg_try_advisory_lock($1)", key) else None
     finally:
         await store.release(connection)
-
-
-version = migrations.version
 
 
 async def migrate(store: Store) -> tuple[int, int]:

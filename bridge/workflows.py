@@ -44,6 +44,7 @@ async def ask(
         _LOG.warning("workflow.nowhere", workflow=name, tenant=tenant.name, reason="no CRM for this contact")
         return {}
     key = calls.key(tenant.name, name, told)
+    db = db.of(tenant.name)
     async with db.pooled() as connection, connection.transaction():
         url = await connection.value(SQL["contact_url"], tenant.name, source, contact) if contact else ""
         words = (

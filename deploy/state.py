@@ -22,6 +22,7 @@ from bridge.config import Config
 from bridge.store import Store
 
 DUMP = "database.dump"
+DUMPED = ("--format=custom", "--no-owner", "--enable-row-security")
 HELD = 3
 """`bridge sync`: it was read, and losses wait for approval."""
 SETTLE = """update entry set state = 'sent', sent_at = now(), due_at = now()
@@ -51,7 +52,7 @@ def run(program: str, url: str, *words: str) -> None:
     parts = urlsplit(url)
     user, _, hosts = parts.netloc.rpartition("@")
     name, _, password = user.partition(":")
-    env = dict(os.environ)
+    env = {**os.environ, "PGOPTIONS": "-c bridge.tenant=*"}  # row security shows no rows without a word of whose
     if password:
         env["PGPASSWORD"] = unquote(password)
         url = urlunsplit(parts._replace(netloc=f"{name}@{hosts}"))
@@ -76,7 +77,7 @@ async def backup(told: Config, target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         dump, key = Path(scratch, DUMP), told.state_dir / seals.FILE
         async with database(told) as url:
-            await asyncio.to_thread(run, "pg_dump", url, "--format=custom", "--no-owner", f"--file={dump}")
+            await asyncio.to_thread(run, "pg_dump", url, *DUMPED, f"--file={dump}")
         packed = pack(Path(scratch, "packed"), dump, *([key] if key.exists() else []))
         packed.replace(target)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bridge import embedded, store
+from bridge.postgres import ROLE, SUPERUSER
 from bridge.store import Store
 
 _COUNT = itertools.count(1)
@@ -24,6 +25,7 @@ def postgres() -> Iterator[str]:
     with asyncio.Runner() as runner:
         server = runner.run(embedded.open(state))
         try:
+            runner.run(_entitled(server.dsn))
             runner.run(_template(server.dsn))
             yield server.dsn
         finally:
@@ -34,6 +36,13 @@ def postgres() -> Iterator[str]:
 def named(dsn: str, database: str) -> str:
     """The same server's other database."""
     return dsn.replace("/bridge?", f"/{database}?")
+
+
+async def _entitled(dsn: str) -> None:
+    """Let whom sessions log in as make databases and roles."""
+    superuser = Store(dsn.replace(f"{ROLE}@", f"{SUPERUSER}@"))
+    await superuser.execute(f"alter role {ROLE} createdb createrole")
+    await superuser.close()
 
 
 async def _template(dsn: str) -> None:

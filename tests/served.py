@@ -93,7 +93,8 @@ def parts(db: Store, lookups: Lookups, told: Config, **instead: Any) -> Shared:
 
 @contextlib.asynccontextmanager
 async def serving(db: Store, told: Config, **instead: Any) -> AsyncIterator[Served]:
-    """The front server under a configuration."""
+    """The front server under a configuration; as the answering process it sees nobody's rows until it says whose."""
+    db = db.of("")
     lookups = Lookups(db)
     shared = parts(db, lookups, told, **instead)
     front = Front(surfaces.of(told, shared))

@@ -150,7 +150,7 @@ async def stopped(state_dir: Path) -> bool:
 
 async def test_starts_with_a_database_and_stops(fresh: Path) -> None:
     server = await embedded.open(fresh)
-    assert await ask(server.dsn, "SELECT current_database() || current_user") == "bridgebridge"
+    assert await ask(server.dsn, "SELECT current_database() || current_user") == "bridgebridge_user"
     assert str(await ask(server.dsn, "SHOW server_version")).startswith("18.")
     await server.close()
     assert postmaster(fresh) is None

@@ -416,7 +416,7 @@ async def test_a_daemon_goes_on_when_the_primary_dies_and_the_standby_is_promote
 async def _daemon(home: Path, manager: str, pair: Cluster, people: dict[int, str]) -> AsyncIterator[Daemon]:
     """A daemon that writes to the primary and looks up at the standby."""
     daemon = Daemon(home, manager, pair.url)
-    daemon.configure(f'[database]\nreplica = "{pair.url}"\n')
+    daemon.configure(f'[database]\nurl = "{pair.url}"\nreplica = "{pair.url}"\n')
     daemon.write(people)
     try:
         await daemon.start()

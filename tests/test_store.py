@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 from conftest import named
 
-from bridge import errors, store
+from bridge import errors, lookup, store
 from bridge.store import Store
 
 FILES = sorted(
@@ -79,7 +79,7 @@ async def test_tables_of_another_program_are_named_and_left_alone(empty: str) ->
     assert [row["tablename"] for row in tables] == ["contact", "held"]
     await one.execute("create schema bridge")
     database = await one.value("select current_database()")
-    await one.execute(f"alter role bridge in database {database} set search_path = bridge")
+    await one.execute(f"alter role bridge_user in database {database} set search_path = bridge")
     own = Store(empty)
     assert await store.migrate(own) == (0, store.VERSION)
     assert await store.migrate(own) == (store.VERSION, store.VERSION)
@@ -99,7 +99,7 @@ async def test_a_table_of_versions_that_is_another_programs_is_left_alone(empty:
 async def test_who_may_make_no_tables_is_told_so(empty: str) -> None:
     one = Store(empty)
     await one.execute("create role guest login")
-    guest = Store(empty.replace("bridge@", "guest@"))
+    guest = Store(empty.replace("bridge_user@", "guest@"))
     try:
         with pytest.raises(errors.Unsupported, match=r"may not make tables .*schema public"):
             await store.migrate(guest)
@@ -123,10 +123,14 @@ async def test_a_migration_that_fails_leaves_nothing(empty: str) -> None:
 COLUMNS = """select table_name, column_name, data_type, is_nullable, column_default from information_schema.columns
 where table_schema = 'public' order by table_name, ordinal_position"""
 INDEXES = "select indexdef from pg_indexes where schemaname = 'public' order by indexdef"
+POLICIES = """select c.relname, relrowsecurity, relforcerowsecurity, polname, polcmd::text, polroles, polpermissive,
+pg_get_expr(polqual, polrelid) as shown, pg_get_expr(polwithcheck, polrelid) as written
+from pg_class c left join pg_policy on polrelid = c.oid
+where relnamespace = 'public'::regnamespace and relkind = 'r' order by c.relname, polname"""
 
 
 async def test_the_steps_from_the_first_schema_lead_to_what_a_new_database_gets(db: Store) -> None:
-    new = [dict(row) for query in (COLUMNS, INDEXES) for row in await db.fetch(query)]
+    new = [dict(row) for query in (COLUMNS, INDEXES, POLICIES) for row in await db.fetch(query)]
     await db.execute("drop table crm_user")
     await db.execute("drop table extension")
     await db.execute("drop table workflow_call")
@@ -134,9 +138,12 @@ async def test_the_steps_from_the_first_schema_lead_to_what_a_new_database_gets(
     await db.execute("drop table salt")
     await db.execute("drop table forgotten")
     await db.execute("drop table owner, daemon")
+    for row in await db.fetch("select distinct tablename from pg_policies"):
+        await db.execute(f"drop policy tenant on {row[0]}")
+        await db.execute(f"alter table {row[0]} disable row level security, no force row level security")
     await db.execute("update schema_version set version = 1")
     assert await store.migrate(db) == (1, store.VERSION)
-    assert [dict(row) for query in (COLUMNS, INDEXES) for row in await db.fetch(query)] == new
+    assert [dict(row) for query in (COLUMNS, INDEXES, POLICIES) for row in await db.fetch(query)] == new
 
 
 async def test_a_newer_database_is_refused(db: Store) -> None:
@@ -166,6 +173,7 @@ async def test_every_key_begins_with_the_tenant(db: Store) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 async def test_every_query_is_sound_and_used(db: Store, module: str) -> None:
+    await lookup.prepare(db, 7)
     async with db.session() as session:
         await session.execute(store.queries("staging")["stage"])
         for name, sql in store.queries(module).items():

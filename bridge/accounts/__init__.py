@@ -40,7 +40,7 @@ class Account:
 
 async def listed(db: Store, tenant: str) -> list[Account]:
     """All accounts, by name, with their devices, the one that was given something last first."""
-    async with db.pooled() as connection:
+    async with db.of(tenant).pooled() as connection:
         rows = await connection.fetch(SQL["accounts"], tenant)
         found = await connection.fetch(SQL["devices"], tenant)
     devices: dict[str, list[Device]] = {}
@@ -56,4 +56,4 @@ async def listed(db: Store, tenant: str) -> list[Account]:
 
 async def switch(db: Store, tenant: str, username: str, *, disabled: bool) -> bool:
     """Disable an account or enable it; whether that changed it. Its extension stays."""
-    return bool(await db.execute(SQL["switch"], tenant, username, disabled))
+    return bool(await db.of(tenant).execute(SQL["switch"], tenant, username, disabled))

@@ -40,7 +40,7 @@ async def seal(key: Secret, state_dir: Path, *, make: bool = False) -> Seal:
 
 async def gift(db: Store, seal: Seal, tenant: str, username: str, defaults: Defaults) -> Gift:
     """What this user is given now, NOTHING where there is none any more; Unavailable where it cannot be opened."""
-    row = await db.row(SQL["sip_account"], tenant, username)
+    row = await db.of(tenant).row(SQL["sip_account"], tenant, username)
     if row is None:
         return NOTHING
     given = details.public(details.load(row["details"]), defaults)
@@ -51,6 +51,6 @@ async def gift(db: Store, seal: Seal, tenant: str, username: str, defaults: Defa
 
 async def give(db: Store, tenant: str, username: str, device: str, gift: Gift) -> None:
     """Note that this device is given it; devices that were given nothing for long are forgotten."""
-    async with db.pooled() as connection, connection.transaction():
+    async with db.of(tenant).pooled() as connection, connection.transaction():
         await connection.execute(SQL["give"], tenant, username, device, gift.given, gift.mark)
         await connection.execute(SQL["forget_devices"], tenant, username, accounts.DEVICES)

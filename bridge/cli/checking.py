@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bridge import assembly, errors, sinks, store
+from bridge import assembly, errors, migrations, sinks, store
 from bridge.cli import options, output, session
 from bridge.config import Config, Tenant
 from bridge.sinks import Sink
@@ -127,7 +127,9 @@ async def _check_database(told: Config) -> str:
     db = Store(told.database.url[:], size=1, name="bridge check")
     async with db.session() as session:
         found = await store.version(session)
-    return f"PostgreSQL answers, with schema {found} of {store.VERSION}"
+        loose = await migrations.unheld(session)
+    said = f"PostgreSQL answers, with schema {found} of {store.VERSION}"
+    return f"{said}; warning: {loose}" if loose else said
 
 
 async def _check_replica(told: Config) -> str:

@@ -1,8 +1,16 @@
 -- Who a number belongs to, beside what `questions` asks while a telephone rings. {digits} is 7 to 10.
 
 -- name: suffix_index
-create index if not exists number_suffix_{digits} on number (tenant, right(number, {digits}))
-where number ~ '^[+]?[0-9]{{{digits},}}$';
+-- A column, and no index of an expression: that would not be used beside the policy on the table's rows, since a
+-- function might tell what it saw of others'. The table is written anew, once, and locked meanwhile.
+do $$ begin
+    if to_regclass('number_tail_{digits}') is null then
+        alter table number add column if not exists tail_{digits} text generated always as (
+            case when number ~ '^[+]?[0-9]{{{digits},}}$' then right(number, {digits}) end
+        ) stored;
+        create index number_tail_{digits} on number (tenant, tail_{digits}) where tail_{digits} is not null;
+    end if;
+end $$;
 
 -- name: by_suffix
 -- Two contacts at most: one is an answer, two are none. A contact that has two such numbers is one.
@@ -10,7 +18,7 @@ select c.source, c.id, c.body, m.number
 from (
     select n.contact, min(n.number) as number
     from number n
-    where n.tenant = $1 and right(n.number, {digits}) = $2 and n.number ~ '^[+]?[0-9]{{{digits},}}$'
+    where n.tenant = $1 and n.tail_{digits} = $2
     group by n.contact limit 2
 ) m
 join contact c on c.tenant = $1 and c.pk = m.contact;

@@ -2,9 +2,13 @@
 
 -- name: find
 -- The contacts of many numbers, each with its tenant, and so many of each at most: in the order of the numbers, then of
--- the rule (sources as configured, people before companies, the newest).
+-- the rule (sources as configured, people before companies, the newest). Each number is looked up as its tenant, whose
+-- rows are then the only ones, until the query ends.
 select q.n, x.source, x.body
-from unnest($1::text[], $2::text[]) with ordinality as q (tenant, number, n)
+from (
+    select n, number, set_config('bridge.tenant', tenant, true) as tenant
+    from unnest($1::text[], $2::text[]) with ordinality as a (tenant, number, n) offset 0
+) q
 cross join lateral (
     select c.source, c.id, c.body, coalesce(s.rank, 32767) as rank, m.company, c.changed_at
     from number m

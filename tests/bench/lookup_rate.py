@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bridge import embedded, store
+from bridge.postgres import ROLE, SUPERUSER
 from bridge.store import Store
 
 HERE = Path(__file__).parent
@@ -89,8 +90,10 @@ async def fill(dsn: str, numbers: int) -> None:
         await db.execute(FILL[2], numbers)
         async with db.session() as session:
             await session.execute("vacuum analyze")
-            await session.execute("checkpoint")
     await db.close()
+    superuser = Store(dsn.replace(f"{ROLE}@", f"{SUPERUSER}@"))
+    await superuser.execute("checkpoint")
+    await superuser.close()
 
 
 @contextlib.contextmanager
