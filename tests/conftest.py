@@ -39,9 +39,10 @@ def named(dsn: str, database: str) -> str:
 
 
 async def _entitled(dsn: str) -> None:
-    """Let whom sessions log in as make databases and roles."""
+    """Let whom sessions log in as make databases and roles, and drop them whatever worker of the server is there."""
     superuser = Store(dsn.replace(f"{ROLE}@", f"{SUPERUSER}@"))
     await superuser.execute(f"alter role {ROLE} createdb createrole")
+    await superuser.execute(f"grant pg_signal_backend to {ROLE}")
     await superuser.close()
 
 

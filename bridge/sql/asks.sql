@@ -8,5 +8,5 @@ where locktype = 'advisory' and granted and mode = 'ShareLock' and objsubid = 1
   and database = (select oid from pg_database where datname = current_database());
 
 -- name: enlisted
--- Whether any daemon has this tenant in its configuration.
-select true from owner where tenant = $1;
+-- Whether any daemon has this tenant in its configuration: one works for it, or will before long.
+select true from owner where tenant = $1 and (daemon is not null or since > now() - interval '30 seconds');
