@@ -52,7 +52,7 @@ SETTINGS = {
     "port": "5432",
     "unix_socket_permissions": "0700",
     "cluster_name": "bridge",
-    "max_connections": "60",
+    "max_connections": "100",
     # An eighth of the machine's memory, up to 512 MB: a store of a million numbers is then looked up without a read.
     "shared_buffers": f"{max(64, min(512, os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') >> 23))}MB",
     "work_mem": "32MB",
