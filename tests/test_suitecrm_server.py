@@ -157,6 +157,11 @@ async def test_a_list_of_arguments_goes_by_its_order() -> None:
         assert (status, json.loads(text)) == (200, {"result_count": "0"})
 
 
+async def test_a_list_of_no_arguments_is_enough_for_a_call_that_wants_none() -> None:
+    async with wired() as wire:
+        assert (await wire.send("get_server_info", []))[0] == 200
+
+
 async def test_builds_before_the_mend_end_at_application_name() -> None:
     async with wired() as wire:
         auth = {"user_name": "bridge", "password": "x"}

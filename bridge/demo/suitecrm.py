@@ -279,7 +279,7 @@ class SuiteCrm:
 
 def _session(method: str, data: str, body: bytes) -> str:
     """The session that PHP sets a cookie for: the one that was made, or whatever was shown."""
-    with contextlib.suppress(orjson.JSONDecodeError, AttributeError, TypeError, KeyError):
+    with contextlib.suppress(orjson.JSONDecodeError, AttributeError, TypeError, LookupError):
         if method == "login":
             return str(orjson.loads(body).get("id", ""))
         given = orjson.loads(data)
