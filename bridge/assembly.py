@@ -170,6 +170,14 @@ async def together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
         raise ours(faults) from None
 
 
+async def broken_off(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel all of them, and wait until they have ended."""
+    under_way = list(tasks)
+    for task in under_way:
+        task.cancel()
+    await asyncio.gather(*under_way, return_exceptions=True)
+
+
 def ours(faults: ExceptionGroup[Exception]) -> Exception:
     """The first of bridge's own errors where all of them are; else the group as it is."""
     mine, others = faults.split(errors.BridgeError)

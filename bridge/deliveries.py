@@ -12,9 +12,8 @@ import contextlib
 import time
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
-from urllib.parse import urlsplit
 
-from bridge import assembly, errors, log, store
+from bridge import assembly, errors, log, slots, store
 from bridge.assembly import Delivery
 from bridge.claims import Claims
 from bridge.config import Tenant
@@ -62,7 +61,7 @@ class Deliveries:
 
     async def let_go(self, tenants: Collection[str]) -> None:
         """Deliver nothing more for these tenants; what is under way is waited for a little."""
-        await _end([task for key, task in self._running.items() if key[0] in tenants])
+        await assembly.broken_off(task for key, task in self._running.items() if key[0] in tenants)
 
     async def work(self) -> None:
         """Deliver until cancelled; Unavailable when the database is lost."""
@@ -76,7 +75,7 @@ class Deliveries:
                     async with asyncio.timeout(pause):
                         await self._wake.wait()
         finally:
-            await _end(list(self._running.values()))
+            await assembly.broken_off(self._running.values())
 
     async def _look(self) -> None:
         """Begin with every sink that is owed something and has room."""
@@ -90,7 +89,7 @@ class Deliveries:
         for key in waiting:
             if key in self._running or key in self._doubtful or not self._delivers(key):
                 continue
-            host = urlsplit(self._mine[key[0]].sinks[key[1]].url).netloc.rpartition("@")[2].lower()
+            host = slots.host(self._mine[key[0]].sinks[key[1]].url)
             if self._slots.room(key, host, slow=rows[key]):
                 self._slots.enter(key, host, slow=rows[key])
                 task = self._running[key] = asyncio.create_task(self._deliver(key))
@@ -142,9 +141,3 @@ class Deliveries:
             if delivery.idle > _LINGER or (self._waiting and time.monotonic() - began > _LONG):
                 delivery.rest()
                 return
-
-
-async def _end(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

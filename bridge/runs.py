@@ -16,9 +16,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
-from bridge import assembly, errors, keys, log, pace, store, sync
+from bridge import assembly, errors, keys, log, pace, slots, store, sync
 from bridge.claims import Claim, Claims
 from bridge.config import Tenant
 from bridge.slots import Key, Limits, Slots
@@ -73,14 +72,16 @@ class Runs:
         """Enter the sources of these tenants; what is known of them decides when they are due."""
         for tenant in tenants:
             for name, table in tenant.sources.items():
-                self._places[tenant.name, name] = _Place(assembly.job(tenant, name), _host(table))
+                self._places[tenant.name, name] = _Place(
+                    assembly.job(tenant, name), slots.host(getattr(table, "url", ""))
+                )
         self._wake.set()
 
     async def let_go(self, tenants: Collection[str]) -> None:
         """Strike out the sources of these tenants; runs of them that are under way are broken off."""
         for key in [key for key in self._places if key[0] in tenants]:
             del self._places[key]
-        await _end([task for key, task in self._running.items() if key[0] in tenants])
+        await assembly.broken_off(task for key, task in self._running.items() if key[0] in tenants)
 
     async def work(self) -> None:
         """Run what is due, until cancelled; Unavailable when the database is lost."""
@@ -100,7 +101,7 @@ class Runs:
                     async with asyncio.timeout(min(max(soon, 0.0), _LOOK)):
                         await self._wake.wait()
         finally:
-            await _end(list(self._running.values()))
+            await assembly.broken_off(self._running.values())
 
     def _unknown(self, key: Key, place: _Place) -> bool:
         return place.due == float("inf") and key not in self._running
@@ -200,14 +201,3 @@ async def run_logged(
     if report.held and report.new_hold:
         _LOG.error("run.held", source=job.source, tenant=job.tenant, held=report.held, reason=report.why_held)
     return report
-
-
-def _host(table: keys.SourceKeys) -> str:
-    """Whom a source asks; "" for files."""
-    return urlsplit(getattr(table, "url", "")).netloc.rpartition("@")[2].lower()
-
-
-async def _end(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

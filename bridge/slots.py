@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 Key = tuple[str, str]
 """A tenant, and the source or the sink of it."""
@@ -59,3 +60,8 @@ class Slots:
             if not counter[one]:
                 del counter[one]
         self._slow -= slow
+
+
+def host(url: str) -> str:
+    """Whom a URL asks: host and port, "" for none."""
+    return urlsplit(url).netloc.rpartition("@")[2].lower()
