@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import io
 import os
 import secrets
 import signal
 import sys
 import time
 import zlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import msgspec
 
@@ -35,6 +38,9 @@ _ABANDONED = 600.0
 """Seconds after which nobody writes an unfinished file any more."""
 _GENTLE = 15
 """The nice value of the process that makes a large book."""
+
+
+T = TypeVar("T")
 
 
 class Copy(msgspec.Struct, frozen=True):
@@ -70,38 +76,50 @@ class Order(msgspec.Struct, frozen=True):
 async def make(db: Store, order: Order) -> Edition:
     """The book as it is now; raises Unavailable, and leaves nothing behind, where it cannot be made whole."""
     try:
-        with await asyncio.to_thread(_Files, Path(order.folder)) as files:
+        with _Files(Path(order.folder)) as files:
+            await _in_thread(files.open)
             made = phonebooks.pieces(db, order.book, order.format, files.note)
             async with contextlib.aclosing(made):
                 async for piece in made:
-                    await asyncio.to_thread(files.add, piece)
-            return await asyncio.to_thread(files.finish, order.key)
+                    await _in_thread(partial(files.add, piece))
+            return await _in_thread(partial(files.finish, order.key))
     except OSError as fault:
         raise errors.Unavailable(f"no phone book can be kept in {order.folder}: {fault.strerror or fault}") from fault
 
 
+async def _in_thread(work: Callable[[], T]) -> T:
+    """What a thread makes of it. Who is cancelled waits for its end: it must not go on with files that are deleted."""
+    working = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.wait({working})
+        raise
+
+
 class _Files:
-    """Two files under way. They get their names once both are whole, and are gone otherwise."""
+    """Two files under way. They get their names once both are whole, and are gone where anything fails."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        stem = f"{MAKING}{os.getpid()}-{secrets.token_hex(4)}"
         self._folder = folder
         self._mark = ""
+        stem = f"{MAKING}{os.getpid()}-{secrets.token_hex(4)}"
         self._plain = _File(folder / f"{stem}{_PLAIN}")
-        try:
-            self._packed = _File(folder / f"{stem}{_PACKED}")
-        except BaseException:
-            self._plain.discard()
-            raise
+        self._packed = _File(folder / f"{stem}{_PACKED}")
         self._gzip = zlib.compressobj(_LEVEL, zlib.DEFLATED, 31)
 
     def __enter__(self) -> _Files:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._plain.discard()
-        self._packed.discard()
+    def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
+        if failed:
+            self._plain.discard()
+            self._packed.discard()
+
+    def open(self) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._plain.open()
+        self._packed.open()
 
     def note(self, moment: Moment) -> None:
         self._mark = moment.mark
@@ -119,9 +137,12 @@ class _Files:
 class _File:
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._out: BinaryIO = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+        self._out: BinaryIO = io.BytesIO()  # until it is opened
         self._hash = hashlib.blake2b(digest_size=16)
         self._size = 0
+
+    def open(self) -> None:
+        self._out = os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
     def add(self, piece: bytes) -> None:
         self._hash.update(piece)
@@ -135,7 +156,8 @@ class _File:
         self._out.close()
         tag = self._hash.hexdigest()
         ending = self._path.name[self._path.name.index(".") :]
-        return Copy(self._path.replace(folder / f"{stem}-{tag}{ending}").name, tag, self._size)
+        self._path = self._path.replace(folder / f"{stem}-{tag}{ending}")
+        return Copy(self._path.name, tag, self._size)
 
     def discard(self) -> None:
         # Closing writes what is held, for which there may be no room.

@@ -140,7 +140,8 @@ async def test_a_person_goes_from_everywhere_at_once_and_the_others_stay(place: 
     assert all("Ann" not in book and "Bob" in book for book in books)
     # Her other account has neither the number nor an extension, so nothing says that it is hers but its address.
     ran = await place.forget("ann@example.com")
-    assert [(one["place"], one["what"]) for one in ran.json["found"]] == [("account", "anns-mobile")]
+    found = {(one["place"], one["what"]) for one in ran.json["found"] if one["place"] != "recent lookups"}
+    assert found == {("account", "anns-mobile")}
     for table in ("account", "device", "crm_user", "extension", "contact", "removed", "entry"):
         assert "Ann" not in str([dict(row) for row in await db.fetch(f"select * from {table}")]), table
 
