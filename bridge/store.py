@@ -28,7 +28,7 @@ from bridge.hosts import Host
 _GENTLE = 15
 """The nice value of an embedded server's process that works for a run."""
 
-VERSION = 7
+VERSION = 8
 """The schema's version: the number of the last migration."""
 
 CHANNEL = "bridge_numbers"

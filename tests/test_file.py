@@ -14,6 +14,12 @@ from bridge.sources import Page, file
 BOOK = "+352 1:Jane\n+352 2:John\njunk\n"
 
 
+@pytest.fixture(autouse=True, params=["here", "apart"])
+def way(request, monkeypatch):
+    """Both ways to read: in this process, and in one of its own as large files are."""
+    monkeypatch.setattr(file, "_LARGE", -1 if request.param == "apart" else 1 << 40)
+
+
 async def known(_: sources.Versions) -> set[str]:
     raise AssertionError("a file has no versions to ask for")
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from io import FileIO
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge import errors, formats
 from bridge.contact import Record
+from bridge.formats import apart as reading
+from bridge.formats.apart import Part
 from bridge.sources import Cursor, Known, Page, Unreadable
 
 if TYPE_CHECKING:
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
 
 PAGE = 1000
 _PIECE = 1 << 18
+_LARGE = 8 << 20
+"""Bytes beyond which a process of its own reads the file, while what it has read is normalised and stored."""
 
 
 def open(name: str, keys: keys.File) -> File:
@@ -42,13 +48,28 @@ class File:
         if since is not None and dict(since) == before:
             yield Page(cursor=before)
             return
-        items = formats.read(self._pieces(), self._format, self._path.name)
-        # In a thread: a text book is grouped at its end, and a disk may be slow; the loop goes on meanwhile.
-        while some := await asyncio.to_thread(lambda: list(islice(items, PAGE))):
-            yield _page(some)
+        async with contextlib.aclosing(self._parts(apart=int(before["size"]) > _LARGE)) as parts:
+            async for part in parts:
+                yield Page(
+                    records=part.records,
+                    unreadable=[Unreadable(one.id, one.reason) for one in part.unreadable],
+                )
         if await asyncio.to_thread(self._state) != before:
             raise errors.Unavailable(f"{self._path} was changed while it was read: the next run reads it again")
         yield Page(cursor=before, complete=True)
+
+    async def _parts(self, *, apart: bool) -> AsyncGenerator[Part, None]:
+        if apart:
+            file = await asyncio.to_thread(self._open)
+            with file:
+                async with contextlib.aclosing(reading.read(file, self._format, self._path.name, PAGE)) as parts:
+                    async for part in parts:
+                        yield part
+            return
+        items = formats.read(self._pieces(), self._format, self._path.name)
+        # In a thread: a text book is grouped at its end, and a disk may be slow; the loop goes on meanwhile.
+        while some := await asyncio.to_thread(lambda: list(islice(items, PAGE))):
+            yield reading.part(some)
 
     async def close(self) -> None:
         """Nothing is held between calls."""
@@ -82,21 +103,20 @@ class File:
             "format": self._format,
         }
 
-    def _pieces(self) -> Iterator[bytes]:
+    def _open(self) -> FileIO:
         self._state()
         try:
-            with self._path.open("rb", buffering=0) as file:
-                while piece := file.read(_PIECE):
-                    yield piece
+            return self._path.open("rb", buffering=0)
         except OSError as wrong:
             raise self._unavailable(wrong) from None
 
+    def _pieces(self) -> Iterator[bytes]:
+        with self._open() as file:
+            try:
+                while piece := file.read(_PIECE):
+                    yield piece
+            except OSError as wrong:
+                raise self._unavailable(wrong) from None
+
     def _unavailable(self, wrong: OSError) -> errors.Unavailable:
         return errors.Unavailable(f"{self._path} cannot be read: {(wrong.strerror or 'input/output error').lower()}")
-
-
-def _page(items: list[Record | formats.Unreadable]) -> Page:
-    return Page(
-        records=[item for item in items if isinstance(item, Record)],
-        unreadable=[Unreadable(item.id, item.reason) for item in items if not isinstance(item, Record)],
-    )

@@ -23,6 +23,9 @@ order by e.number for update of e skip locked;
 -- Numbers that these contacts have and the sink does not know yet.
 select e.*, c.body from entry e join contact c on c.tenant = e.tenant and c.pk = e.contact
 where e.tenant = $1 and e.sink = $2 and e.state = 'due' and e.acked is null and e.contact = any($3::bigint[])
+  and e.number = any(array(
+      select j.key from contact h, json_to_recordset(h.body -> 'numbers') as j (key text)
+      where h.tenant = $1 and h.pk = any($3::bigint[])))
 order by e.number for update of e skip locked;
 
 -- name: movers

@@ -173,7 +173,6 @@ create table entry (
     primary key (tenant, sink, number)
 );
 create index entry_due on entry (tenant, sink, due_at) where state in ('due', 'sent');
-create index entry_owner on entry (tenant, sink, contact) where state = 'due';
 create index entry_gone on entry (tenant, sink, acked_contact) where state = 'due' and contact is null;
 create index entry_refused on entry (tenant, sink) where state = 'refused';
 

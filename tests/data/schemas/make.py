@@ -125,8 +125,9 @@ def dump(dsn: str) -> str:
     assert spec is not None
     assert spec.origin is not None
     program = Path(spec.origin).parent / "pginstall18" / "bin" / "pg_dump"
-    command = [program, "--inserts", "--no-owner", "--no-comments", "--dbname", dsn]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    command = [program, "--inserts", "--no-owner", "--no-comments", "--enable-row-security", "--dbname", dsn]
+    everybody = {**os.environ, "PGOPTIONS": "-c bridge.tenant=*"}
+    text = subprocess.run(command, capture_output=True, text=True, check=True, env=everybody).stdout
     lines = [line for line in text.splitlines() if line and not line.startswith(("--", "\\", "SET "))]
     return re.sub(r"(?m)^SELECT pg_catalog.set_config\(.*\n", "", "\n".join(lines) + "\n")
 
