@@ -120,32 +120,6 @@ async def test_a_migration_that_fails_leaves_nothing(empty: str) -> None:
     await one.close()
 
 
-COLUMNS = """select table_name, column_name, data_type, is_nullable, column_default from information_schema.columns
-where table_schema = 'public' order by table_name, ordinal_position"""
-INDEXES = "select indexdef from pg_indexes where schemaname = 'public' order by indexdef"
-POLICIES = """select c.relname, relrowsecurity, relforcerowsecurity, polname, polcmd::text, polroles, polpermissive,
-pg_get_expr(polqual, polrelid) as shown, pg_get_expr(polwithcheck, polrelid) as written
-from pg_class c left join pg_policy on polrelid = c.oid
-where relnamespace = 'public'::regnamespace and relkind = 'r' order by c.relname, polname"""
-
-
-async def test_the_steps_from_the_first_schema_lead_to_what_a_new_database_gets(db: Store) -> None:
-    new = [dict(row) for query in (COLUMNS, INDEXES, POLICIES) for row in await db.fetch(query)]
-    await db.execute("drop table crm_user")
-    await db.execute("drop table extension")
-    await db.execute("drop table workflow_call")
-    await db.execute("drop table device, account; drop sequence account_version")
-    await db.execute("drop table salt")
-    await db.execute("drop table forgotten")
-    await db.execute("drop table owner, daemon")
-    for row in await db.fetch("select distinct tablename from pg_policies"):
-        await db.execute(f"drop policy tenant on {row[0]}")
-        await db.execute(f"alter table {row[0]} disable row level security, no force row level security")
-    await db.execute("update schema_version set version = 1")
-    assert await store.migrate(db) == (1, store.VERSION)
-    assert [dict(row) for query in (COLUMNS, INDEXES, POLICIES) for row in await db.fetch(query)] == new
-
-
 async def test_a_newer_database_is_refused(db: Store) -> None:
     await db.execute("update schema_version set version = 99")
     with pytest.raises(errors.Unsupported, match=f"has schema 99, this bridge knows {store.VERSION}: run the newer"):

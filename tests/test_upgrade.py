@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from commands import Ran, bridge
 from conftest import named
-from test_store import COLUMNS, INDEXES
 
 from bridge import store
 from bridge.accounts import seals
@@ -57,6 +56,9 @@ BOOK = {
     **{f"35262100001{n}": ("Held", f"N{n}", "") for n in range(5)},
 }
 """What the Manager comes to hold: all that the sources hold now, and those whose loss is held."""
+COLUMNS = """select table_name, column_name, data_type, is_nullable, column_default from information_schema.columns
+where table_schema = 'public' order by table_name, ordinal_position"""
+INDEXES = "select indexdef from pg_indexes where schemaname = 'public' order by indexdef"
 CATALOGUE = {
     "columns": COLUMNS,
     "indexes": INDEXES,
