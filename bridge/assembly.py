@@ -118,9 +118,9 @@ class Delivery:
         """Seconds since there was last something to do."""
         return min(outbox.idle for outbox in self.outboxes)
 
-    async def drain(self, *, afresh: bool = True) -> None:
+    async def drain(self) -> None:
         """Deliver until told to rest, or cancelled; raises Unavailable when the database is lost."""
-        await together(outbox.drain(afresh=afresh) for outbox in self.outboxes)
+        await together(outbox.drain() for outbox in self.outboxes)
 
 
 def delivers(sink: keys.Ccm) -> bool:

@@ -101,10 +101,9 @@ class Deliveries:
         """Have settled soon what was sent and not answered for."""
         self._doubtful = {key for key in self._doubtful if self._delivers(key)}
         if doubtful := sorted(self._doubtful - self._running.keys()):
-            waits = [min(self._mine[tenant].sinks[name].timeout, 5.0) for tenant, name in doubtful]
-            places = [tenant for tenant, _ in doubtful], [name for _, name in doubtful], waits
-            for query in ("recover_contacts", "recover_extensions"):
-                await self._db.execute(SQL[query], *places)
+            await recover(
+                self._db, {(tenant, name): self._mine[tenant].sinks[name].timeout for tenant, name in doubtful}
+            )
             self._doubtful.difference_update(doubtful)
 
     def _delivers(self, key: Key) -> bool:
@@ -124,7 +123,7 @@ class Deliveries:
         resting = asyncio.create_task(self._rest(delivery))
         self._doubtful.add(key)
         try:
-            await delivery.drain(afresh=False)
+            await delivery.drain()
             self._doubtful.discard(key)
         except errors.Unavailable as fault:
             _LOG.warning("sink.interrupted", tenant=key[0], sink=key[1], reason=str(fault))
@@ -141,3 +140,13 @@ class Deliveries:
             if delivery.idle > _LINGER or (self._waiting and time.monotonic() - began > _LONG):
                 delivery.rest()
                 return
+
+
+async def recover(db: Store, timeouts: Mapping[Key, float]) -> None:
+    """Have these sinks settle soon what was sent and not answered for, by somebody who may have died since.
+
+    `timeouts`: the seconds that each sink has for an answer.
+    """
+    waits = [min(timeout, 5.0) for timeout in timeouts.values()]
+    for query in ("recover_contacts", "recover_extensions"):
+        await db.execute(SQL[query], [tenant for tenant, _ in timeouts], [name for _, name in timeouts], waits)

@@ -99,11 +99,8 @@ class ExtensionOutbox:
         """Seconds since there was last something to do."""
         return time.monotonic() - self._busy_at
 
-    async def drain(self, *, afresh: bool = True) -> None:
+    async def drain(self) -> None:
         """Deliver until told to rest, or cancelled; as `Outbox.drain`."""
-        if afresh:
-            async with self._writing() as connection:
-                await connection.execute(SQL["recover"], *self._key, min(self._timeout, 5.0))
         while not self._resting:
             self._wake.clear()
             if await self._turn():

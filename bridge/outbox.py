@@ -86,17 +86,13 @@ class Outbox:
         """Seconds since there was last something to do."""
         return time.monotonic() - self._busy_at
 
-    async def drain(self, *, afresh: bool = True) -> None:
+    async def drain(self) -> None:
         """Deliver until told to rest, or cancelled; what is under way then is waited for a little, the rest given back.
 
-        `afresh`: somebody may have died while he delivered, so what was sent is settled first. Raises Unavailable when
-        the database is lost: nothing is, for what was sent is known, so drain again, afresh.
+        Raises Unavailable when the database is lost: nothing is, for what was sent is known and will be settled.
         """
         self._ready.clear()  # what a lost database left here stands there as sent
         self._taken.clear()
-        if afresh:
-            async with self._writing() as connection:
-                await connection.execute(SQL["recover"], *self._key, min(self._timeout, 5.0))
         try:
             while not self._resting:
                 await self._turn()

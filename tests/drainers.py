@@ -20,7 +20,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from bridge import assembly, config, errors, log
+from bridge import assembly, config, deliveries, errors, log
 from bridge.store import Store
 
 NAME = "drainer"
@@ -59,9 +59,11 @@ def kill(pid: int) -> None:
 
 async def _drain(dsn: str, path: str) -> None:
     told = config.load(Path(path))
-    made = assembly.delivery(Store(dsn, name=NAME), told.tenants["default"], "pbx")
+    db, tenant = Store(dsn, name=NAME), told.tenants["default"]
+    made = assembly.delivery(db, tenant, "pbx")
     while True:
         try:
+            await deliveries.recover(db, {("default", "pbx"): tenant.sinks["pbx"].timeout})
             await made.drain()
         except errors.Unavailable:
             await asyncio.sleep(0.05)

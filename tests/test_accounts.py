@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bridge import accounts, assembly, config, errors, extension_outbox, extensions, forgotten, keys
+from bridge import accounts, assembly, config, deliveries, errors, extension_outbox, extensions, forgotten, keys
 from bridge.accounts import details, giving, saving, seals, sheet
 from bridge.accounts.details import Change, Details
 from bridge.accounts.logins import Logins
@@ -433,6 +433,7 @@ class Bench:
         return config.Tenant("default", "LU", 5, {"crm": source}, {"pbx": self.table}, None, {}, None, None)
 
     async def deliver(self) -> None:
+        await deliveries.recover(self.db, {("default", "pbx"): self.tenant.sinks["pbx"].timeout})
         made = assembly.delivery(self.db, self.tenant, "pbx")
         task = asyncio.create_task(made.drain())
         try:

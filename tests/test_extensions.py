@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from listed import Listed, record
 
-from bridge import approval, assembly, config, counts, errors, extension_outbox, keys, status, sync
+from bridge import approval, assembly, config, counts, deliveries, errors, extension_outbox, keys, status, sync
 from bridge.contact import User
 from bridge.demo.manager import Manager
 from bridge.extension_outbox import plan
@@ -59,6 +59,7 @@ class Bench:
 
     async def deliver(self, within: float = 20.0) -> None:
         """Drain until nothing waits."""
+        await deliveries.recover(self.db, {("default", "pbx"): self.tenant.sinks["pbx"].timeout})
         made = assembly.delivery(self.db, self.tenant, "pbx")
         task = asyncio.create_task(made.drain())
         try:

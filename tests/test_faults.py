@@ -26,7 +26,7 @@ from mirrored import card
 from msgspec.structs import replace
 from served import TOKEN, serving
 
-from bridge import approval, assembly, config, health, log, lookup, outbox, pace, runs, sync
+from bridge import approval, assembly, config, deliveries, health, log, lookup, outbox, pace, runs, sync
 from bridge.contact import RawNumber, Record
 from bridge.demo.dav import Book, DavServer
 from bridge.demo.dav_faults import Fault
@@ -107,6 +107,7 @@ class Scene:
 
     @contextlib.asynccontextmanager
     async def draining(self) -> AsyncIterator[None]:
+        await deliveries.recover(self.db, {("default", "pbx"): self.tenant.sinks["pbx"].timeout})
         made = assembly.delivery(self.db, self.tenant, "pbx")
         task = asyncio.create_task(made.drain())
         try:

@@ -13,7 +13,7 @@ import pytest
 from listed import Listed, record
 from msgspec.structs import replace as revised
 
-from bridge import assembly, config, health, keys, outbox, sync
+from bridge import assembly, config, deliveries, health, keys, outbox, sync
 from bridge.contact import RawNumber
 from bridge.demo.manager import Manager
 from bridge.store import Store
@@ -53,6 +53,7 @@ class Bench:
 
     @contextlib.asynccontextmanager
     async def draining(self) -> AsyncIterator[None]:
+        await deliveries.recover(self.db, {("default", "pbx"): self.tenant.sinks["pbx"].timeout})
         made = assembly.delivery(self.db, self.tenant, "pbx")
         task = asyncio.create_task(made.drain())
         try:

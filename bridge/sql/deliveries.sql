@@ -33,7 +33,7 @@ where s.due_at is null or s.due_at <= now();
 
 -- name: recover_contacts
 -- After a crash: what was sent to these sinks and not answered for is settled soon, yet not while the PBX may still
--- work on it ($3 seconds, a sink each).
+-- work on it ($3 seconds, a sink each). When it was sent is not known: it was marked so when it was taken.
 update entry e set due_at = now() + r.wait * interval '1 second'
 from unnest($1::text[], $2::text[], $3::float8[]) as r (tenant, sink, wait)
 where e.tenant = r.tenant and e.sink = r.sink and e.state = 'sent';

@@ -1,9 +1,5 @@
 -- Delivery of extensions.
 
--- name: recover
--- After a crash: what was sent and not answered for is settled soon, yet not while the PBX may still work on it ($3 s).
-update extension set due_at = now() + $3 * interval '1 second' where tenant = $1 and sink = $2 and state = 'sent';
-
 -- name: take
 select number, wanted, acked, sent, state, tries from extension
 where tenant = $1 and sink = $2 and state in ('due', 'sent') and due_at <= now()

@@ -1,11 +1,5 @@
 -- Delivery: what differs between the wanted and the acknowledged entry, taken, sent and settled.
 
--- name: recover
--- After a crash: what was sent and not answered for is settled soon, yet not while the PBX may still work on it ($3 s).
--- When it was sent is not known: it was marked so when it was taken.
-update entry set due_at = now() + $3 * interval '1 second'
-where tenant = $1 and sink = $2 and state = 'sent';
-
 -- name: take
 select e.*, c.body from entry e left join contact c on c.tenant = e.tenant and c.pk = e.contact
 where e.tenant = $1 and e.sink = $2 and e.state in ('due', 'sent') and e.due_at <= now()

@@ -83,7 +83,7 @@ async def measure(folder: Path, contacts: int, rate: int) -> bool:
     try:
         async with aiohttp.ClientSession(headers={"X-Execution-Token": TOKEN}) as http:
             url, metrics = f"http://127.0.0.1:{port}/services/Lookup", f"http://127.0.0.1:{admin}/metrics"
-            await asyncio.wait_for(loaded(http, metrics, "a", contacts), 120)
+            await asyncio.wait_for(loaded(http, metrics, "a", contacts), 600)
             await ask(http, url, 0)
             await asyncio.sleep(_SETTLES)  # the first lookup has the tenant read into memory, some seconds later
             loop = asyncio.get_running_loop()
@@ -92,7 +92,7 @@ async def measure(folder: Path, contacts: int, rate: int) -> bool:
             idle = await at_rate(http, url, rate, rest, contacts)
             (folder / "new.vcf").write_text(text, "utf-8")
             (folder / "new.vcf").rename(folder / "later.vcf")
-            busy_until = asyncio.ensure_future(asyncio.wait_for(loaded(http, metrics, "b", contacts), 180))
+            busy_until = asyncio.ensure_future(asyncio.wait_for(loaded(http, metrics, "b", contacts), 900))
             busy = await at_rate(http, url, rate, busy_until, contacts)
             await busy_until
     finally:
