@@ -30,12 +30,15 @@ class Health:
         self._well_said = 0.0
         self.trying_one = False
         """Whether it failed, so that one push at a time is tried."""
+        self.halted = False
+        """Whether nothing more may be sent before `waits` was asked."""
 
     async def waits(self, session: Connection) -> bool:
         """Whether nothing may be sent now."""
         state = await session.row(SQL["state"], *self._key)
         self.trying_one = bool(state and state["error"])
-        return bool(state and state["waits"])
+        self.halted = bool(state and state["waits"])
+        return self.halted
 
     async def good(self, connection: Connection) -> None:
         """It did what was asked."""
@@ -54,10 +57,12 @@ class Health:
         if self._failures >= self._tolerance:
             wait = fault.after or pause(self._failures - self._tolerance, 60.0)
             _LOG.warning("sink.unavailable", sink=self._key[1], reason=str(fault), again_in=round(wait, 1))
+            self.halted = True
             await connection.execute(SQL["failing"], *self._key, str(fault), "", 0, wait)
 
     async def denied(self, connection: Connection, fault: errors.Denied) -> None:
         """The key is refused: nothing more is sent but probes."""
+        self.halted = True
         state = await connection.row(SQL["state"], *self._key)
         if state and state["denied"] and state["waits"]:
             return  # several were under way: one word of it is enough

@@ -26,8 +26,11 @@ from bridge.store import Connection, Store
 
 SQL = store.queries("outbox")
 _LOG = log.get()
-_BATCH = 16
-_TOGETHER, _HOLD = 16, 0.05
+_BATCH, _BATCH_MOST = 16, 128
+"""How many rows are taken at a time: twice as many as before where the last ones lasted for less than _BRISK seconds,
+half as many where they lasted for more than _TARDY."""
+_BRISK, _TARDY = 0.5, 2.0
+_TOGETHER, _HOLD = 64, 0.05
 """How many pushes that the sink took are written down together, and the seconds for which the first waits for more."""
 _POLL = 0.5
 """Seconds between looks at an empty outbox; a push that another process caused waits no longer."""
@@ -60,7 +63,10 @@ class Outbox:
         self._concurrency = concurrency
         self._timeout = timeout
         self._claim = claim
+        self._batch = _BATCH
+        self._taken_off_at = 0.0
         self._ready: deque[Task] = deque()
+        self._under_way: set[str] = set()
         self._running: set[asyncio.Task[None]] = set()
         self._taken: list[tuple[Task, Push]] = []
         self._taken_at = 0.0
@@ -91,13 +97,14 @@ class Outbox:
 
         Raises Unavailable when the database is lost: nothing is, for what was sent is known and will be settled.
         """
-        self._ready.clear()  # what a lost database left here stands there as sent
-        self._taken.clear()
+        for left in (self._ready, self._taken, self._under_way):
+            left.clear()  # what a lost database left here stands there as sent
         try:
             while not self._resting:
                 await self._turn()
             while self._running:
-                await self._until_one_is_done()
+                await self._nap(_POLL)
+                self._reap()
         finally:
             # Without the database there is nothing to give back: what was taken stands there as sent.
             with contextlib.suppress(errors.Unavailable):
@@ -114,24 +121,47 @@ class Outbox:
 
     async def _turn(self) -> None:
         self._wake.clear()
+        self._reap()
         if self._counted and time.monotonic() - self._counts_kept > 1.0:
             await self._keep_counts()
         if len(self._taken) >= _TOGETHER or time.monotonic() - self._taken_at > _HOLD or self._health.trying_one:
             await self._note_taken()
-        if len(self._ready) + len(self._running) < self._width:
+        if self._health.halted:
+            await self._give_back()
+        if len(self._ready) < self._low:
             async with self._db.pooled() as connection:
                 halted = await self._health.waits(connection)
-            if not halted and len(self._ready) + len(self._running) < self._width:
-                await self._take(1 if self._health.trying_one else _BATCH)
-        width = self._width
-        while self._ready and len(self._running) < width:
-            self._running.add(asyncio.create_task(self._do(self._ready.popleft())))
+            if not halted and len(self._ready) < self._low:
+                await self._take()
+        for _ in range(min(len(self._ready), self._width - len(self._running))):
+            working = asyncio.create_task(self._work())
+            working.add_done_callback(lambda _: self._wake.set())
+            self._running.add(working)
         if self._running or self._ready:
             self._busy_at = time.monotonic()
-        if self._running:
-            await self._until_one_is_done()
-        elif not self._ready:
-            await self._nap(_HOLD if self._taken else _POLL)
+        await self._nap(_HOLD if self._taken else _POLL)
+
+    def _reap(self) -> None:
+        """Let go of those who have nothing left to send; raises what ended one of them."""
+        ended = {one for one in self._running if one.done()}
+        self._running -= ended
+        for one in ended:
+            one.result()
+
+    async def _work(self) -> None:
+        """Send what is ready, one after the other."""
+        while self._ready and not self._resting and not self._health.halted and len(self._running) <= self._width:
+            task = self._ready.popleft()
+            if len(self._ready) + 1 == self._low:
+                self._wake.set()
+            await self._do(task)
+
+    @property
+    def _low(self) -> int:
+        """More is taken where less than this is ready: those who send need not wait for it."""
+        if self._health.trying_one:
+            return 0 if self._running else 1
+        return max(self._concurrency, self._batch // 2)
 
     @property
     def _width(self) -> int:
@@ -151,31 +181,35 @@ class Outbox:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
 
-    async def _until_one_is_done(self) -> None:
-        wait = _HOLD if self._taken else _POLL
-        done, self._running = await asyncio.wait(self._running, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
-        faults = [fault for one in done if (fault := one.exception())]
-        if faults:
-            raise faults[0]
-
     async def _stop(self) -> None:
         """Wait a little for what is under way; give back what was taken and not begun."""
+        ready, self._ready = self._ready, deque()
         if self._running:
             _, late = await asyncio.wait(self._running, timeout=min(self._timeout, 4.0))
             for one in late:
                 one.cancel()
             await asyncio.gather(*self._running, return_exceptions=True)
             self._running = set()
+        self._ready = ready
+        await self._give_back()
+
+    async def _give_back(self) -> None:
+        """What is ready waits as it did before."""
         while self._ready:
+            task = self._ready.popleft()
             async with self._writing() as connection:
-                await self._back(connection, self._ready.popleft(), 0.0, "")
+                await self._back(connection, task, 0.0, "")
+            self._under_way.discard(task.row.number)
 
     # What is due
 
-    async def _take(self, limit: int) -> None:
+    async def _take(self) -> None:
         """Take what is due, and write down that it is about to be sent."""
+        limit = 1 if self._health.trying_one else self._batch
         async with self._writing() as session:
-            rows = [pushes.read(raw) for raw in await session.fetch(SQL["take"], *self._key, limit)]
+            found = [pushes.read(raw) for raw in await session.fetch(SQL["take"], *self._key, limit)]
+            # What has stood here for longer than a push may take, at a slow sink, is under way all the same.
+            rows = [row for row in found if row.number not in self._under_way]
             if not rows:
                 return
             partners, more = await self._partners(session, rows)
@@ -187,6 +221,12 @@ class Outbox:
                     tasks += [task] if task else []
             await self._mark(session, tasks)
         self._ready.extend(tasks)
+        self._under_way.update(task.row.number for task in tasks)
+        lasted, self._taken_off_at = time.monotonic() - self._taken_off_at, time.monotonic()
+        if lasted < _BRISK and len(found) == limit:
+            self._batch = min(2 * self._batch, _BATCH_MOST)
+        elif lasted > _TARDY:
+            self._batch = max(self._batch // 2, _BATCH)
 
     async def _task(self, session: Connection, row: Row, partner: Row | None) -> Task | None:
         """What to send for a row; None where nothing need or can be sent, which is then noted."""
@@ -269,6 +309,10 @@ class Outbox:
                 self._health.answered()
                 self._taken_at = self._taken_at if self._taken else time.monotonic()
                 self._taken.append((task, push))
+                if len(self._taken) == _TOGETHER:
+                    self._wake.set()
+                return
+        self._under_way.discard(task.row.number)
 
     async def _send(self, task: Task, push: Push) -> bool:
         """Send one push; True where the sink says that there is nothing to update or delete."""
@@ -306,6 +350,7 @@ class Outbox:
         for task, push in taken:
             if task.row.number in left:
                 await self._done(task, push)
+            self._under_way.discard(task.row.number)
 
     async def _done(self, task: Task, push: Push) -> None:
         row = task.row

@@ -218,6 +218,28 @@ async def test_a_refused_key_stops_the_sink_and_is_shown(bench: Bench, fault: st
     assert (state["denied"], state["error"]) == ("", "")
 
 
+async def test_of_what_was_taken_nothing_more_is_sent_once_the_key_is_refused(bench: Bench) -> None:
+    bench.table = bench.table.model_copy(update={"concurrency": 2})
+    bench.manager.faults.set("key_invalid", chance=1.0)
+    await bench.sync(*(record(str(n), f"Ann {n}", f"+352 621 1{n:05}") for n in range(30)), deliver=False)
+    async with bench.draining(), asyncio.timeout(5):
+        while not await bench.db.value("select count(*) from sink where denied <> ''"):
+            await asyncio.sleep(0.02)
+        while await bench.db.value("select count(*) from entry where state <> 'due'"):
+            await asyncio.sleep(0.02)
+    assert len(bench.manager.calls) <= 2
+
+
+async def test_a_sink_so_slow_that_pushes_seem_lost_is_asked_once_for_each(bench: Bench) -> None:
+    bench.table = bench.table.model_copy(update={"concurrency": 1, "rate": 8.0})
+    await bench.sync(*(record(str(n), f"Ann {n}", f"+352 621 1{n:05}") for n in range(16)), deliver=False)
+    async with bench.draining(), asyncio.timeout(20):
+        while await bench.waiting():
+            await bench.db.execute("update entry set due_at = now() where state = 'sent'")
+            await asyncio.sleep(0.05)
+    assert bench.actions() == ["addPhonebook"] * 16
+
+
 async def test_nobody_listens_and_then_somebody_does(db: Store) -> None:
     manager = Manager(key="k")
     async with manager.serve() as url:
