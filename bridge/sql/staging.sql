@@ -12,8 +12,9 @@ create temp table if not exists bad (id text, version text, reason text);
 create temp table if not exists change (
     n integer, id text, version text, digest bytea, checksum bytea, names bigint, named boolean, callable smallint,
     modified timestamptz, body text, pk bigint, fate text, loss text);
+create temp table if not exists old_number (contact bigint, number text);
 create temp table if not exists touched (number text);
-truncate staged, staged_number, seen, gone, bad, change, touched;
+truncate staged, staged_number, seen, gone, bad, change, old_number, touched;
 
 -- name: same
 -- Of a page's records those that are stored as they are, by their place in the page, in one array; they are noted as seen.

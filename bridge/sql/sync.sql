@@ -66,8 +66,14 @@ from change;
 -- What runs of the last day took away by themselves.
 select coalesce(sum(lost), 0)::int from run where tenant = $1 and source = $2 and started_at > now() - interval '1 day';
 
--- name: holds
+-- name: holds_any
+select exists (select from contact where tenant = $1 and source = $2);
+
+-- name: count
 select count(*)::int from contact where tenant = $1 and source = $2;
+
+-- name: noted_count
+select contacts from source where tenant = $1 and name = $2;
 
 -- name: hold
 -- Move the losses from the change to the list that waits; what waited before and is not lost any more, waits no more.
@@ -99,14 +105,21 @@ select x.fate, x.loss, x.id, x.body as body, c.body as old
 from change x left join contact c on c.tenant = $1 and c.pk = x.pk
 where x.fate <> 'mark' order by x.fate, x.id limit $2;
 
--- name: touch_old
+-- name: stage_old
 -- The numbers that changed and removed contacts had.
-insert into touched
-select j.key
+insert into old_number
+select x.pk, j.key
 from change x
 join contact c on c.tenant = $1 and c.pk = x.pk
 cross join lateral json_to_recordset(c.body -> 'numbers') as j (key text)
 where x.fate in ('change', 'remove') and j.key <> '';
+
+-- name: analyze_old
+-- Without counts the planner takes every contact to have a hundred numbers, and reads all that there are.
+analyze old_number;
+
+-- name: touch_old
+insert into touched select number from old_number;
 
 -- name: touch_new
 -- The numbers that added and changed contacts get.
@@ -115,9 +128,8 @@ select s.number from change x join staged_number s on s.n = x.n where x.fate in 
 
 -- name: drop_numbers
 delete from number n
-using change x, contact c, lateral json_to_recordset(c.body -> 'numbers') as j (key text)
-where x.fate in ('change', 'remove') and c.tenant = $1 and c.pk = x.pk
-  and n.tenant = $1 and n.number = j.key and n.contact = x.pk;
+using old_number o
+where n.tenant = $1 and n.number = o.number and n.contact = o.contact;
 
 -- name: keep_removed
 -- Restorable for 7 days.

@@ -11,7 +11,8 @@ For 10 thousand, 100 thousand and 1 million contacts (`--large`: 3 million too):
     1,000 changed   what changed since, pushed to the Manager
     1 % changed     likewise
 
-"run" is what the run took, "all" what the command took that asked for it, until the Manager had its pushes. Memory is
+"run" is what the run took, "delivered" the time from its begin until the Manager had had its pushes, "command" what
+the command took that asked for it, the start of Python and the end of the pushes included. Memory is
 the peak in that run: the worker's, and the sum of the worker's, the answering process's and their keeper's. Making the
 contacts is in none of it, nor is delivering the first ones: the entries are written down as delivered, and the tables
 vacuumed, as the database itself does in the minutes after. "WAL" is all that PostgreSQL wrote to its log meanwhile.
@@ -57,7 +58,18 @@ from contact c where c.pk = e.contact
 WELL = "update sink set error = '', denied = '', failing_since = null, probes = 0, due_at = null"
 WRITTEN = "select sum(n_tup_ins + n_tup_upd + n_tup_del)::bigint from pg_stat_user_tables where relname = 'contact'"
 HEADS = (
-    *("contacts", "what", "run s", "all s", "contacts/s", "worker CPU s", "PostgreSQL CPU s", "worker MB", "daemon MB"),
+    *(
+        "contacts",
+        "what",
+        "run s",
+        "delivered s",
+        "command s",
+        "contacts/s",
+        "worker CPU s",
+        "PostgreSQL CPU s",
+        "worker MB",
+        "daemon MB",
+    ),
     *("CRM requests", "Manager requests", "contact rows written", "WAL bytes a contact", "database MB"),
 )
 
@@ -69,6 +81,7 @@ class Cost:
     contacts: int
     what: str
     run: float
+    delivered: float
     all: float
     cpu: Mapping[str, float]
     peak: Mapping[str, float]
@@ -81,7 +94,7 @@ class Cost:
     def cells(self) -> tuple[str, ...]:
         cpu, peak = self.cpu, self.peak
         return (
-            *(f"{self.contacts:,}", self.what, f"{self.run:.1f}", f"{self.all:.1f}"),
+            *(f"{self.contacts:,}", self.what, f"{self.run:.1f}", f"{self.delivered:.1f}", f"{self.all:.1f}"),
             f"{self.contacts / self.run:,.0f}",
             *(f"{cpu['worker']:.2f}", f"{cpu['PostgreSQL']:.2f}", f"{peak['worker']:.0f}", f"{sum(peak.values()):.0f}"),
             *(f"{self.requests:,}", f"{self.pushes:,}", f"{self.rows:,}"),
@@ -99,9 +112,12 @@ class Stand:
         self.told: dict[str, Any] = json.loads(self._out.readline())
 
     def ask(self, line: str) -> int:
+        return int(self.exactly(line))
+
+    def exactly(self, line: str) -> float:
         self._in.write(line + "\n")
         self._in.flush()
-        return int(json.loads(self._out.readline()))
+        return float(json.loads(self._out.readline()))
 
 
 @contextlib.contextmanager
@@ -196,11 +212,13 @@ class Place:
 
     def _cost(self, what: str, run: float, all: float, before: Mapping[str, float], wal: int, rows: int) -> Cost:
         after = self._cpu()
+        begun = float(self.value("select extract(epoch from max(started_at)) from run"))
         time.sleep(1.5)  # a session says what it wrote a second later, or at its end
         cost = Cost(
             self._contacts,
             what,
             run,
+            max(self._stand.exactly("last") - begun, 0.0) if what.endswith("changed") else run,
             all,
             {name: after[name] - before[name] for name in before},
             {name: used.peak(number) for name, number in processes(self._parent).items()},

@@ -7,6 +7,7 @@ of `[source.crm]` and the Manager's URL as JSON; then for each line of its input
     admit N     the Manager takes the key, and holds what those N contacts' numbers are
     calls       how many requests came to the CRM since it was last asked for
     taken       how many requests came to the Manager since it was last asked for
+    last        when the last one came, in seconds since 1970
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import asyncio
 import datetime
 import json
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +51,7 @@ class Stand:
         self._key = key
         self._changes = 0
         self._calls = self._pushes = 0
+        self.last = 0.0
         self.crm = SalesforceServer(Org(), client_id="bench", client_secret=key)
         # All is older than a delta's overlap reaches.
         self.crm.org.now = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
@@ -90,6 +93,14 @@ class Stand:
         finally:
             await sink.close()
 
+    async def watch(self) -> None:
+        """Note when requests come."""
+        seen = 0
+        while True:
+            if self.manager.counts["requests"] != seen:
+                seen, self.last = self.manager.counts["requests"], time.time()
+            await asyncio.sleep(0.01)
+
     def calls(self) -> int:
         before, self._calls = self._calls, len(self.crm.calls)
         return self._calls - before
@@ -106,6 +117,7 @@ async def main(contacts: int, key: str) -> None:
     async with stand.crm.serve() as crm, stand.manager.serve() as pbx:
         print(json.dumps({"source": dict(stand.crm.table(crm)), "manager": pbx}), flush=True)
         stand.tick()
+        watching = asyncio.create_task(stand.watch())
         while words := (await lines.readline()).decode().split():
             stand.tick()
             match words:
@@ -115,9 +127,12 @@ async def main(contacts: int, key: str) -> None:
                     said = await stand.admit(int(count), pbx)
                 case ["calls"]:
                     said = stand.calls()
+                case ["last"]:
+                    said = stand.last
                 case _:
                     said = stand.taken()
             print(json.dumps(said), flush=True)
+        watching.cancel()
 
 
 asyncio.run(main(int(sys.argv[1]), sys.argv[2]))
