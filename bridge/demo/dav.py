@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import re
 import secrets
+import ssl
 import urllib.parse
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -90,13 +91,13 @@ class DavServer:
         self._turn = 0
 
     @asynccontextmanager
-    async def serve(self, port: int = 0) -> AsyncIterator[str]:
+    async def serve(self, port: int = 0, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
         """Listen on loopback; the address of the server's root."""
         runner = web.AppRunner(make_app(self), shutdown_timeout=0.1)
         await runner.setup()
         try:
-            await web.TCPSite(runner, "127.0.0.1", port).start()
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+            await web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls).start()
+            yield f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
         finally:
             await runner.cleanup()
 
@@ -113,7 +114,7 @@ class DavServer:
             return web.Response(text=dav_faults.LOGIN_PAGE, content_type="text/html")
         if request.path == "/.well-known/carddav":
             port = 1 if "redirect_wellknown" in self.faults else request.url.port
-            return web.Response(status=301, headers={"Location": f"http://{request.url.host}:{port}/dav/"})
+            return web.Response(status=301, headers={"Location": f"{request.scheme}://{request.url.host}:{port}/dav/"})
         if (challenge := self._auth.refusal(request, self.faults)) is not None:
             return web.Response(status=401, headers={"WWW-Authenticate": challenge})
         response = self._answer(request, body)

@@ -7,8 +7,8 @@ import urllib.parse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bridge import client, errors
-from bridge.sources.carddav import answers, hrefs, questions
+from bridge import client, errors, urls
+from bridge.sources.carddav import answers, hrefs, questions, srv
 
 DEEPEST = 5
 """How many books within books are followed."""
@@ -46,10 +46,7 @@ def book(row: answers.Row, within: str, depth: int = 0) -> Book:
 
 
 async def find(http: client.Client, url: str, names: Sequence[str]) -> list[Book]:
-    """The books of these display names, all where there are none; raises where one, or every one, is missing.
-
-    DNS is not asked (RFC 6764's SRV records): the admin names the server.
-    """
+    """The books of these display names, all where there are none; raises where one, or every one, is missing."""
     search = _Search(http, url)
     found = await search.books()
     if not names:
@@ -88,11 +85,39 @@ class _Search:
 
     async def books(self) -> list[Book]:
         """The books at, below or behind the address given, or behind the server's own signposts."""
-        for start in dict.fromkeys((self._url, hrefs.at(self._url, "/.well-known/carddav"), hrefs.at(self._url, "/"))):
+        for start in dict.fromkeys((self._url, hrefs.at(self._url, "/.well-known/carddav"))):
             if found := await self._from(start):
+                return found
+        for start in dict.fromkeys((*await self._by_dns(), hrefs.at(self._url, "/"))):
+            if start != self._url and (found := await self._from(start)):
                 return found
         where = ", ".join(dict.fromkeys(self._tried))
         raise errors.Unavailable(f"no address book found; asked {where}: give the address of a book or of its home")
+
+    async def _by_dns(self) -> list[str]:
+        """The places that the domain's DNS names, where the admin gave no more than the domain.
+
+        DNS proves nothing, so nothing is asked outside of what the domain's owner registered (RFC 6764, section 8).
+        """
+        given = urllib.parse.urlsplit(self._url)
+        domain, owner = given.hostname or "", urls.registrable(given.hostname or "")
+        if not owner or given.path not in ("", "/"):
+            return []
+        try:
+            named = await srv.places(domain, plain=given.scheme == "http")
+        except errors.Unavailable as fault:
+            self._tried.append(str(fault))
+            return []
+        own = []
+        for place in named:
+            target = urllib.parse.urlsplit(place)
+            host = target.hostname or ""
+            if host == domain or (target.scheme == "https" and urls.registrable(host) == owner):
+                self._http.trust(host)
+                own.append(place)
+            else:
+                self._tried.append(f"DNS (it names {host}, which is another's: if that is right, give its address)")
+        return own
 
     async def inside(self, outer: Book) -> list[str]:
         """The addresses of the books directly within a book."""
@@ -154,7 +179,9 @@ class _Search:
         headers = {"Depth": depth, "Content-Type": "application/xml; charset=utf-8"}
         accept = _NO_DAV | {500} if url.endswith("/.well-known/carddav") else _NO_DAV
         async with self._http.spool("PROPFIND", url, body=body, headers=headers, accept=accept) as spool:
-            place = urllib.parse.urlsplit(spool.url).path or "/"
+            there = urllib.parse.urlsplit(spool.url)
+            elsewhere = there.hostname if there.hostname != urllib.parse.urlsplit(self._url).hostname else ""
+            place = f"{elsewhere}{there.path or '/'}"
             if spool.status in accept:
                 self._tried.append(f"{place} ({spool.status})")
                 return spool.url, []

@@ -5,6 +5,7 @@ The cursor is {"books": {address: `listing.State` as JSON}}.
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -59,6 +60,7 @@ async def changes(http: client.Client, since: Cursor, known: Known) -> AsyncGene
     states: dict[str, Any] = {}
     for url, data in since["books"].items():
         state = listing.load(data)
+        http.trust(urllib.parse.urlsplit(url).hostname or "")  # the home that named it was trusted too
         book = discovery.Book(url, state.name, sync=True)
         reading, reader = listing.Listing(http, book), cards.Reader(http, book)
         gone: dict[str, None] = {}
