@@ -207,7 +207,7 @@ class Outbox:
         """Take what is due, and write down that it is about to be sent."""
         limit = 1 if self._health.trying_one else self._batch
         async with self._writing() as session:
-            found = [pushes.read(raw) for raw in await session.fetch(SQL["take"], *self._key, limit)]
+            found = await self._rows(session, "take", limit)
             # What has stood here for longer than a push may take, at a slow sink, is under way all the same.
             rows = [row for row in found if row.number not in self._under_way]
             if not rows:
@@ -227,6 +227,13 @@ class Outbox:
             self._batch = min(2 * self._batch, _BATCH_MOST)
         elif lasted > _TARDY:
             self._batch = max(self._batch // 2, _BATCH)
+
+    async def _rows(self, session: Connection, query: str, what: object) -> list[Row]:
+        raws = await session.fetch(SQL[query], *self._key, what)
+        owners = [raw["contact"] for raw in raws if raw["contact"] is not None]
+        found = await session.fetch(SQL["owners"], self._key[0], owners) if owners else []
+        bodies = {row["pk"]: row["body"] for row in found}
+        return [pushes.read(raw, bodies.get(raw["contact"])) for raw in raws]
 
     async def _task(self, session: Connection, row: Row, partner: Row | None) -> Task | None:
         """What to send for a row; None where nothing need or can be sent, which is then noted."""
@@ -263,19 +270,19 @@ class Outbox:
     async def _partners(self, session: Connection, rows: Sequence[Row]) -> tuple[dict[str, Row], list[Row]]:
         """The row that each coming number renames, and the coming rows that leaving ones brought in."""
         under_way = {row.moved_from: row.number for row in rows if row.state == "sent" and row.moved_from}
-        movers = await session.fetch(SQL["movers"], *self._key, list(under_way)) if under_way else []
-        partners = {under_way[raw["number"]]: pushes.read(raw) for raw in movers}
+        movers = await self._rows(session, "movers", list(under_way)) if under_way else []
+        partners = {under_way[row.number]: row for row in movers}
         due = [row for row in rows if row.state == "due"]
         coming = {row.number: row for row in due if row.contact is not None and row.acked is None}
         leaving = {row.number: row for row in due if row.contact is None and row.acked is not None}
         more: list[Row] = []
         if leaving:
             contacts = [row.acked_contact for row in leaving.values()]
-            found = [pushes.read(raw) for raw in await session.fetch(SQL["coming"], *self._key, contacts)]
+            found = await self._rows(session, "coming", contacts)
             more = [row for row in found if row.number not in coming]
         if coming or more:
             contacts = [row.contact for row in (*coming.values(), *more)]
-            found = [pushes.read(raw) for raw in await session.fetch(SQL["leaving"], *self._key, contacts)]
+            found = await self._rows(session, "leaving", contacts)
             leaving |= {row.number: row for row in found}
         pairs = pushes.pair([*coming.values(), *more], list(leaving.values()))
         return partners | pairs, [row for row in more if row.number in pairs]

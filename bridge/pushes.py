@@ -50,16 +50,16 @@ class Task:
         return done.op == "add" or bool(held and done.registered == held.number)
 
 
-def read(raw: Mapping[str, Any]) -> Row:
-    """A row as the database gives it."""
+def read(raw: Mapping[str, Any], body: str | None) -> Row:
+    """A row as the database gives it, and its owner."""
     plain = (
-        "number", "state", "contact", "kind", "names", "body", "acked_contact", "acked_kind", "moved_from", "tries",
+        "number", "state", "contact", "kind", "names", "acked_contact", "acked_kind", "moved_from", "tries",
         "misses",
     )  # fmt: skip
     values: dict[str, Any] = {name: raw[name] for name in plain}
     for name in ("acked", "sent"):
         values[name] = Entry(**orjson.loads(raw[name])) if raw[name] else None
-    return Row(**values)
+    return Row(**values, body=body)
 
 
 def plan(row: Row, entry: Entry | None, partner: Row | None) -> tuple[Push, ...]:

@@ -13,7 +13,7 @@ import pytest
 from listed import Listed, record
 from msgspec.structs import replace as revised
 
-from bridge import assembly, config, deliveries, health, keys, outbox, sync
+from bridge import assembly, config, deliveries, health, keys, outbox, store, sync
 from bridge.contact import RawNumber
 from bridge.demo.manager import Manager
 from bridge.store import Store
@@ -216,6 +216,24 @@ async def test_a_refused_key_stops_the_sink_and_is_shown(bench: Bench, fault: st
     assert sorted(bench.book()) == [A, B]
     state = await bench.db.row(health.SQL["state"], "default", "pbx")
     assert (state["denied"], state["error"]) == ("", "")
+
+
+async def test_a_name_that_changes_just_as_its_entry_is_taken_is_not_lost(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is due is found, then locked; between the two a run that began before may commit."""
+    slowly = outbox.SQL["take"].replace("where", "where (select pg_sleep(0.5)) is not null and")
+    monkeypatch.setattr(outbox, "SQL", {**outbox.SQL, "take": slowly})
+    await bench.sync(ANN, deliver=False)
+    changed = revised(ANN, display_name="Zoe New", first_name="Zoe", last_name="New")
+    async with bench.db.pooled() as waited_for, waited_for.transaction():
+        await waited_for.execute("select pg_advisory_xact_lock($1)", store.lock_key("commit", "default"))
+        running = asyncio.create_task(bench.sync(changed, deliver=False))
+        await asyncio.sleep(0.3)
+        draining = asyncio.create_task(bench.deliver())
+        await asyncio.sleep(0.2)
+    await asyncio.gather(running, draining)
+    assert bench.book()[A][:2] == ("Zoe", "New")
 
 
 async def test_of_what_was_taken_nothing_more_is_sent_once_the_key_is_refused(bench: Bench) -> None:

@@ -1,30 +1,35 @@
 -- Delivery: what differs between the wanted and the acknowledged entry, taken, sent and settled.
 
 -- name: take
-select e.*, c.body from entry e left join contact c on c.tenant = e.tenant and c.pk = e.contact
+select * from entry e
 where e.tenant = $1 and e.sink = $2 and e.state in ('due', 'sent') and e.due_at <= now()
 order by e.due_at limit $3
-for update of e skip locked;
+for update skip locked;
+
+-- name: owners
+-- Asked once the entries are locked. In one statement with them an owner could be as it was before that lock, and its
+-- entry as it is: the sink would be told an old name, and it would count as the new one.
+select pk, body from contact where tenant = $1 and pk = any($2::bigint[]);
 
 -- name: leaving
 -- Numbers that these contacts had and nobody has now: each may become the same contact's new number.
-select e.*, null::json as body from entry e
+select * from entry e
 where e.tenant = $1 and e.sink = $2 and e.state = 'due' and e.contact is null and e.acked is not null
   and e.acked_contact = any($3::bigint[])
-order by e.number for update of e skip locked;
+order by e.number for update skip locked;
 
 -- name: coming
 -- Numbers that these contacts have and the sink does not know yet.
-select e.*, c.body from entry e join contact c on c.tenant = e.tenant and c.pk = e.contact
+select * from entry e
 where e.tenant = $1 and e.sink = $2 and e.state = 'due' and e.acked is null and e.contact = any($3::bigint[])
   and e.number = any(array(
       select j.key from contact h, json_to_recordset(h.body -> 'numbers') as j (key text)
       where h.tenant = $1 and h.pk = any($3::bigint[])))
-order by e.number for update of e skip locked;
+order by e.number for update skip locked;
 
 -- name: movers
 -- The entries that pushes under way rename.
-select e.*, null::json as body from entry e
+select * from entry e
 where e.tenant = $1 and e.sink = $2 and e.number = any($3::text[]);
 
 -- name: mark

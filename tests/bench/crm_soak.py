@@ -22,10 +22,12 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parents[2])]
 
+from bridge import embedded
 from bridge.demo import crms
 from bridge.demo.manager import Manager
 from bridge.demo.salesforce import Fault
 from bridge.demo.sample import Person
+from bridge.store import Store
 
 ROOT = Path(__file__).parents[2]
 FAULTS: dict[crms.Name, tuple[str, ...]] = {
@@ -43,6 +45,8 @@ FAULTS: dict[crms.Name, tuple[str, ...]] = {
         "wrong_root",
     ),
 }
+_NUMBERS = 500
+"""So many numbers the people of one CRM have in turn."""
 MANAGER = ("answer_lost_after_apply", "code_500_applied", "garbage", "html_200", "padded_codes", "cut_before_apply")
 
 
@@ -66,7 +70,10 @@ class Played:
                 del self.people[key]
                 self.crm.remove_person(key)
                 return
-        number = f"+352 621 {self.place}{dice.randrange(10**5):05}"
+        # Numbers come again, with other people; two never have one, for nobody can say here which of them it is.
+        held = {one.cell for one in self.people.values()}
+        drawn = (f"+352 621 {self.place}{n:05}" for n in dice.sample(range(_NUMBERS), 60))
+        number = next(one for one in drawn if one not in held)
         self.people[key] = Person(f"First{dice.randrange(99)}", f"Last{dice.randrange(99)}", "", "", number)
         self.crm.put_person(key, self.people[key])
 
@@ -84,7 +91,7 @@ class Played:
         (self.crm.server if self.name == "carddav" else self.crm).faults.clear()
 
     def entries(self) -> dict[str, tuple[str, str]]:
-        """What a Manager should hold of it; of two with one number nobody can say here which, so that is left out."""
+        """What a Manager should hold of it."""
         return {"".join(filter(str.isdigit, one.cell)): (one.first, one.last) for one in self.people.values()}
 
 
@@ -121,6 +128,8 @@ async def main(seconds: float, seed: int) -> int:
                 one.mend()
             manager.faults.clear()
             good = await settled(manager, played)
+            if not good:
+                print(await told(home))
         finally:
             daemon.terminate()
             await daemon.wait()
@@ -160,6 +169,24 @@ async def settled(manager: Manager, played: list[Played]) -> bool:
     )
     print("twice", manager.duplicates())
     return False
+
+
+async def told(home: Path) -> str:
+    """What the daemon says that it is doing about it."""
+    words = (sys.executable, "-m", "bridge", "status", "--json")
+    asked = await asyncio.create_subprocess_exec(
+        *words, cwd=home, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await asked.communicate()
+    server = await embedded.open(home / "state")
+    db = Store(server.dsn)
+    rows = await db.fetch(
+        "select * from entry where state <> 'clean' or acked::text not like '%' || ltrim(number, '+') || '%'"
+    )
+    names = await db.fetch("select e.*, c.body from entry e left join contact c on c.pk = e.contact")
+    await db.close()
+    await server.close()
+    return "\n".join([said.decode(), *(str(dict(row)) for row in rows), "all:", *(str(dict(row)) for row in names)])
 
 
 def events(log: Path) -> dict[str, int]:
