@@ -12,6 +12,8 @@ from collections.abc import Callable
 Report = Callable[[str], None]
 _PR_SET_PDEATHSIG = 1
 _BEAT = 5.0
+_STARVED = 60
+"""Seconds after which a process whose event loop does not turn is ended by the kernel, keeper or none."""
 
 
 def reporter() -> Report:
@@ -31,10 +33,17 @@ def reporter() -> Report:
 
 
 async def beat(report: Report) -> None:
-    """Say from the event loop that it turns, for ever."""
-    while True:
-        report("beat")
-        await asyncio.sleep(_BEAT)
+    """Say from the event loop that it turns, for ever.
+
+    A keeper kills one that does not. One that has lost its keeper is told to end, and would not hear that.
+    """
+    try:
+        while True:
+            report("beat")
+            signal.alarm(_STARVED)
+            await asyncio.sleep(_BEAT)
+    finally:
+        signal.alarm(0)
 
 
 def die_with_parent() -> None:

@@ -100,11 +100,8 @@ class Outbox:
         for left in (self._ready, self._taken, self._under_way):
             left.clear()  # what a lost database left here stands there as sent
         try:
-            while not self._resting:
+            while self._running or not self._resting:
                 await self._turn()
-            while self._running:
-                await self._nap(_POLL)
-                self._reap()
         finally:
             # Without the database there is nothing to give back: what was taken stands there as sent.
             with contextlib.suppress(errors.Unavailable):
@@ -128,12 +125,12 @@ class Outbox:
             await self._note_taken()
         if self._health.halted:
             await self._give_back()
-        if len(self._ready) < self._low:
+        if len(self._ready) < self._low and not self._resting:
             async with self._db.pooled() as connection:
                 halted = await self._health.waits(connection)
             if not halted and len(self._ready) < self._low:
                 await self._take()
-        for _ in range(min(len(self._ready), self._width - len(self._running))):
+        for _ in range(0 if self._resting else min(len(self._ready), self._width - len(self._running))):
             working = asyncio.create_task(self._work())
             working.add_done_callback(lambda _: self._wake.set())
             self._running.add(working)

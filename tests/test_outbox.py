@@ -236,6 +236,25 @@ async def test_a_name_that_changes_just_as_its_entry_is_taken_is_not_lost(
     assert bench.book()[A][:2] == ("Zoe", "New")
 
 
+async def test_one_that_is_to_rest_ends_what_it_does_and_gives_the_rest_back(bench: Bench) -> None:
+    bench.table = bench.table.model_copy(update={"concurrency": 2, "rate": 20.0})
+    await bench.sync(*(record(str(n), f"Ann {n}", f"+352 621 1{n:05}") for n in range(100)), deliver=False)
+    made = assembly.delivery(bench.db, bench.tenant, "pbx")
+    task = asyncio.create_task(made.drain())
+    while not bench.manager.calls:
+        await asyncio.sleep(0.01)
+    made.rest()
+    try:
+        async with asyncio.timeout(5):
+            await task
+    finally:
+        await made.sink.close()
+    rows = await bench.db.fetch("select state, count(*)::int from entry group by state")
+    states = {row["state"]: row["count"] for row in rows}
+    assert states.keys() == {"clean", "due"}
+    assert states["clean"] == len(bench.book()) < 20
+
+
 async def test_of_what_was_taken_nothing_more_is_sent_once_the_key_is_refused(bench: Bench) -> None:
     bench.table = bench.table.model_copy(update={"concurrency": 2})
     bench.manager.faults.set("key_invalid", chance=1.0)
