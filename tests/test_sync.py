@@ -10,7 +10,7 @@ import pytest
 from listed import Listed, record
 from msgspec.structs import replace as revised
 
-from bridge import approval, errors, losses, sync
+from bridge import approval, errors, losses, pace, sync
 from bridge import entries as entries_
 from bridge.contact import RawNumber, load
 from bridge.keys import Guard
@@ -114,6 +114,25 @@ async def test_a_run_that_fails_changes_nothing_and_says_why(db: Store, fault: e
         "denied": isinstance(fault, errors.Denied),
         "cursor": '{"n":1}',
     }
+
+
+async def test_the_first_probe_comes_after_a_minute_however_long_the_server_had_failed_before(db: Store) -> None:
+    source = Listed(ANN)
+    for fault, pause in [
+        *[(errors.Unavailable("away"), 900)] * 9,
+        (errors.Denied("no"), 60),
+        (errors.Denied("no"), 120),
+        (errors.Unavailable("away"), 20),
+        (errors.Denied("no"), 60),
+    ]:
+        source.fail = fault
+        with pytest.raises(type(fault)):
+            await sync.run(db, JOB, source)
+        row = await db.row("select failures, denied from source")
+        assert pace.interval(900.0, row["failures"], denied=row["denied"]) <= pause
+    source.fail = None
+    await sync.run(db, JOB, source)
+    assert dict(await db.row("select failures, denied from source")) == {"failures": 0, "denied": False}
 
 
 async def test_a_mistake_in_a_source_is_that_sources_alone(db: Store) -> None:

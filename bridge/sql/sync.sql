@@ -206,12 +206,13 @@ set cursor = excluded.cursor, rules = excluded.rules, contacts = excluded.contac
     notes = excluded.notes, error = '', failing_since = null, failures = 0, denied = false;
 
 -- name: failed
--- The run changed nothing but this.
+-- The run changed nothing but this. Credentials that are refused begin a count of their own: the first probe comes
+-- after a minute, however long the server had failed before.
 insert into source as s (tenant, name, tried_at, error, failing_since, failures, denied)
 values ($1, $2, now(), $3, now(), 1, $4)
 on conflict (tenant, name) do update
 set tried_at = now(), error = excluded.error, failing_since = coalesce(s.failing_since, now()),
-    failures = s.failures + 1, denied = excluded.denied;
+    failures = case when excluded.denied and not s.denied then 1 else s.failures + 1 end, denied = excluded.denied;
 
 -- name: log_run
 insert into run (tenant, source, started_at, seconds, "full", read, added, changed, removed, unchanged, refused, lost, held, error)
