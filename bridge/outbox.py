@@ -142,8 +142,8 @@ class Outbox:
         """Let go of those who have nothing left to send; raises what ended one of them."""
         ended = {one for one in self._running if one.done()}
         self._running -= ended
-        for one in ended:
-            one.result()
+        if faults := [fault for one in ended if (fault := one.exception())]:
+            raise faults[0]
 
     async def _work(self) -> None:
         """Send what is ready, one after the other."""
