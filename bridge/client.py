@@ -13,6 +13,7 @@ import base64
 import io
 import socket
 import ssl
+import struct
 import tempfile
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -26,6 +27,7 @@ import aiolimiter
 import multidict
 import tenacity
 import yarl
+from aiohttp import AddrInfoType
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from bridge import __version__, digest, errors, mishaps, urls
@@ -98,8 +100,9 @@ class Client:
 
     `url` of a request may be absolute, or a reference resolved against `base`. `fingerprint` (SHA-256, hexadecimal)
     pins one certificate and takes the place of authorities; `ca` is a bundle in place of the system's. `rate` is
-    requests a second, 0 for no limit. Credentials go to the host of `base`, on any port, and to hosts given to
-    `trust`.
+    requests a second, 0 for no limit. `abrupt`: a connection that is given up is reset, so that a network which comes
+    back to life does not deliver then what nobody waits for any more. Credentials go to the host of `base`, on any
+    port, and to hosts given to `trust`.
     """
 
     def __init__(
@@ -116,6 +119,7 @@ class Client:
         fingerprint: str = "",
         connections: int = 4,
         rate: float = 0.0,
+        abrupt: bool = False,
     ) -> None:
         self._base = urls.read(base)
         self._login = (username, password)
@@ -128,6 +132,7 @@ class Client:
         self._fingerprint = bytes.fromhex(fingerprint.replace(":", ""))
         self._slots = asyncio.Semaphore(connections)
         self._limiter = aiolimiter.AsyncLimiter(1, 1 / rate) if rate else None
+        self._sockets = _abrupt if abrupt else None
         self._shown: Mapping[str, str] = {}
         self._trusted: set[str] = set()
         self._session: aiohttp.ClientSession | None = None
@@ -310,7 +315,10 @@ class Client:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    ssl=self._tls(), limit=0, resolver=_Gated(self._gate) if self._gate is not None else None
+                    ssl=self._tls(),
+                    limit=0,
+                    resolver=_Gated(self._gate) if self._gate is not None else None,
+                    socket_factory=self._sockets,
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": f"bridge/{__version__}"},
@@ -329,6 +337,13 @@ class Client:
             return ssl.create_default_context(cafile=self._ca)
         except (OSError, ssl.SSLError) as fault:
             raise errors.ConfigError([f"{self._ca}: no bundle of certificates ({fault}); PEM is expected"]) from None
+
+
+def _abrupt(address: AddrInfoType) -> socket.socket:
+    """A socket whose closing throws away what is not delivered yet, where the kernel would go on trying for minutes."""
+    made = socket.socket(*address[:3])
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    return made
 
 
 class _Gated(AbstractResolver):

@@ -464,3 +464,27 @@ async def test_a_bundle_that_is_none_is_a_mistake_of_the_configuration(tmp_path:
 @pytest.mark.parametrize("header", ["", "=", "Bearer", 'Basic realm="x"', "Digest", 'Digest nonce=""'])
 def test_what_is_no_digest_challenge_is_none(header: str) -> None:
     assert digest.challenge(header) is None
+
+
+@pytest.mark.parametrize("abrupt", [True, False])
+async def test_a_request_that_is_given_up_is_taken_back_where_it_must_not_come_late(abrupt: bool) -> None:
+    end: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while await reader.read(1024):
+                pass
+            end.set_result("closed")
+        except ConnectionResetError:
+            end.set_result("reset")
+        writer.close()
+
+    server = await asyncio.start_server(hear, "127.0.0.1", 0)
+    async with (
+        server,
+        asking(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", timeout=0.2, abrupt=abrupt) as http,
+    ):
+        with pytest.raises(errors.Unsettled):
+            await http.request("POST", "/", repeat=False)
+        async with asyncio.timeout(5):
+            assert await end == ("reset" if abrupt else "closed")

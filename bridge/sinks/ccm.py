@@ -119,6 +119,7 @@ class CallControlManager:
             fingerprint=keys.fingerprint,
             connections=keys.concurrency,
             rate=keys.rate,
+            abrupt=True,
         )
 
     async def check(self) -> str:

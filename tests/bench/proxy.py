@@ -62,8 +62,10 @@ class Proxy:
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while piece := await reader.read(65536):
-                while self.deaf:
+                while self.deaf and not (reader.at_eof() or reader.exception()):
                     await asyncio.sleep(0.1)
+                if self.deaf:
+                    break  # who sent it has taken it back, so no network would deliver it later
                 if self.delay:
                     await asyncio.sleep(self.delay)
                 writer.write(piece)
