@@ -218,7 +218,7 @@ class Place:
             self._contacts,
             what,
             run,
-            max(self._stand.exactly("last") - begun, 0.0) if what.endswith("changed") else run,
+            max(self._stand.exactly("last") - begun, 0.0) if what.endswith(" changed") else run,
             all,
             {name: after[name] - before[name] for name in before},
             {name: used.peak(number) for name, number in processes(self._parent).items()},
