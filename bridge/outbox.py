@@ -12,11 +12,11 @@ import asyncio
 import contextlib
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 
 import orjson
 
-from bridge import claims, errors, log, pushes, store, totals
+from bridge import claims, errors, log, owed, pushes, totals
 from bridge.claims import Claim
 from bridge.contact import Contact, load
 from bridge.health import Health
@@ -24,7 +24,7 @@ from bridge.pushes import Row, Task, pause
 from bridge.sinks import Entry, Push, Sink
 from bridge.store import Connection, Store
 
-SQL = store.queries("outbox")
+SQL = owed.SQL
 _LOG = log.get()
 _BATCH, _BATCH_MOST = 16, 128
 """How many rows are taken at a time: twice as many as before where the last ones lasted for less than _BRISK seconds,
@@ -204,19 +204,19 @@ class Outbox:
         """Take what is due, and write down that it is about to be sent."""
         limit = 1 if self._health.trying_one else self._batch
         async with self._writing() as session:
-            found = await self._rows(session, "take", limit)
+            found = await owed.rows(session, self._key, "take", limit)
             # What has stood here for longer than a push may take, at a slow sink, is under way all the same.
             rows = [row for row in found if row.number not in self._under_way]
             if not rows:
                 return
-            partners, more = await self._partners(session, rows)
+            partners, more = await owed.partners(session, self._key, rows)
             moving = {one.number for one in partners.values()}
             tasks = []
             for row in [*rows, *more]:
                 if row.number not in moving:
                     task = await self._task(session, row, partners.get(row.number))
                     tasks += [task] if task else []
-            await self._mark(session, tasks)
+            await owed.mark(session, self._key, tasks, 4 * self._timeout + 30.0)
         self._ready.extend(tasks)
         self._under_way.update(task.row.number for task in tasks)
         lasted, self._taken_off_at = time.monotonic() - self._taken_off_at, time.monotonic()
@@ -224,13 +224,6 @@ class Outbox:
             self._batch = min(2 * self._batch, _BATCH_MOST)
         elif lasted > _TARDY:
             self._batch = max(self._batch // 2, _BATCH)
-
-    async def _rows(self, session: Connection, query: str, what: object) -> list[Row]:
-        raws = await session.fetch(SQL[query], *self._key, what)
-        owners = [raw["contact"] for raw in raws if raw["contact"] is not None]
-        found = await session.fetch(SQL["owners"], self._key[0], owners) if owners else []
-        bodies = {row["pk"]: row["body"] for row in found}
-        return [pushes.read(raw, bodies.get(raw["contact"])) for raw in raws]
 
     async def _task(self, session: Connection, row: Row, partner: Row | None) -> Task | None:
         """What to send for a row; None where nothing need or can be sent, which is then noted."""
@@ -252,37 +245,6 @@ class Outbox:
 
     def _say(self, body: str, row: Row) -> Entry:
         return self._render(load(body), row.kind or "other", row.number)
-
-    async def _mark(self, session: Connection, tasks: Sequence[Task]) -> None:
-        await session.execute(
-            SQL["mark"],
-            *self._key,
-            [task.row.number for task in tasks],
-            [orjson.dumps(task.entry).decode() if task.entry else None for task in tasks],
-            [task.partner.number if task.partner else None for task in tasks],
-            4 * self._timeout + 30.0,
-        )
-        await session.execute(SQL["mark_moving"], *self._key, [one.partner.number for one in tasks if one.partner])
-
-    async def _partners(self, session: Connection, rows: Sequence[Row]) -> tuple[dict[str, Row], list[Row]]:
-        """The row that each coming number renames, and the coming rows that leaving ones brought in."""
-        under_way = {row.moved_from: row.number for row in rows if row.state == "sent" and row.moved_from}
-        movers = await self._rows(session, "movers", list(under_way)) if under_way else []
-        partners = {under_way[row.number]: row for row in movers}
-        due = [row for row in rows if row.state == "due"]
-        coming = {row.number: row for row in due if row.contact is not None and row.acked is None}
-        leaving = {row.number: row for row in due if row.contact is None and row.acked is not None}
-        more: list[Row] = []
-        if leaving:
-            contacts = [row.acked_contact for row in leaving.values()]
-            found = await self._rows(session, "coming", contacts)
-            more = [row for row in found if row.number not in coming]
-        if coming or more:
-            contacts = [row.contact for row in (*coming.values(), *more)]
-            found = await self._rows(session, "leaving", contacts)
-            leaving |= {row.number: row for row in found}
-        pairs = pushes.pair([*coming.values(), *more], list(leaving.values()))
-        return partners | pairs, [row for row in more if row.number in pairs]
 
     # Sending, and what comes of it
 

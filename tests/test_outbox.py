@@ -13,7 +13,7 @@ import pytest
 from listed import Listed, record
 from msgspec.structs import replace as revised
 
-from bridge import assembly, config, deliveries, health, keys, outbox, store, sync
+from bridge import assembly, config, deliveries, health, keys, outbox, owed, store, sync
 from bridge.contact import RawNumber
 from bridge.demo.manager import Manager
 from bridge.store import Store
@@ -222,8 +222,8 @@ async def test_a_name_that_changes_just_as_its_entry_is_taken_is_not_lost(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is due is found, then locked; between the two a run that began before may commit."""
-    slowly = outbox.SQL["take"].replace("where", "where (select pg_sleep(0.5)) is not null and")
-    monkeypatch.setattr(outbox, "SQL", {**outbox.SQL, "take": slowly})
+    slowly = owed.SQL["take"].replace("where", "where (select pg_sleep(0.5)) is not null and")
+    monkeypatch.setattr(owed, "SQL", {**owed.SQL, "take": slowly})
     await bench.sync(ANN, deliver=False)
     changed = revised(ANN, display_name="Zoe New", first_name="Zoe", last_name="New")
     async with bench.db.pooled() as waited_for, waited_for.transaction():
