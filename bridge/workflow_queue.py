@@ -95,21 +95,18 @@ class Queue:
         await session.execute(SQL["hold"], [job.tenant for job in held], [job.key for job in held], _LEASE)
 
     async def _take(self, session: Connection) -> None:
-        """Begin as much as there is room for; no source gets more than a few at a time."""
-        while room := _AT_ONCE - len(self._running):
+        """Begin as much as there is room for, one by one, for no source gets more than a few at a time."""
+        while len(self._running) < _AT_ONCE:
             doing = Counter((job.tenant, job.source) for job in self._running.values())
             full = [place for place, count in doing.items() if count >= _PER_SOURCE]
             tenants = list(self._tenants)
-            rows = await session.fetch(
-                SQL["take"], tenants, [t for t, _ in full], [s for _, s in full], _LEASE, min(room, _PER_SOURCE)
-            )
+            rows = await session.fetch(SQL["take"], tenants, [t for t, _ in full], [s for _, s in full], _LEASE)
             if not rows:
                 return
-            for row in rows:
-                job = Job(**{**row, "told": _TOLD.decode(row["told"])})
-                task = asyncio.create_task(self._do(job))
-                self._running[task] = job
-                task.add_done_callback(self._ended)
+            job = Job(**{**rows[0], "told": _TOLD.decode(rows[0]["told"])})
+            task = asyncio.create_task(self._do(job))
+            self._running[task] = job
+            task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._running[task]

@@ -235,6 +235,19 @@ async def test_a_webhook_that_fails_is_told_again_and_one_that_refuses_is_not(be
     assert (refusal.sink, refusal.code) == ("webhook", "HTTP_422")
 
 
+async def test_several_that_come_due_beside_one_take_the_one_place_that_is_left(bench: Bench) -> None:
+    bench.crm.slow = 30
+    for number in range(5):
+        await bench.ask(startedTime=str(number), patience=0.0)
+    await bench.db.execute(
+        "update workflow_call set due_at = now() + interval '0.5 second'"
+        " where key <> (select key from workflow_call order by asked_at limit 1)"
+    )
+    async with bench.working():
+        await asyncio.sleep(2.0)
+    assert len(bench.crm.tries) == 2
+
+
 async def test_one_slow_crm_leaves_room_for_the_others(bench: Bench) -> None:
     hook = Hook()
     async with hook.serve() as url:

@@ -9,7 +9,7 @@ from (
     where c.state in ('due', 'doing') and c.due_at <= now() and c.tenant = any($1::text[])
       and not exists (select from unnest($2::text[], $3::text[]) as b (tenant, source)
                       where b.tenant = c.tenant and b.source = c.source)
-    order by c.due_at limit $5 for update skip locked
+    order by c.due_at limit 1 for update skip locked
 ) d
 where w.tenant = d.tenant and w.key = d.key
 returning w.tenant, w.key, w.workflow, w.action, w.source, w.told, w.contact, w.contact_url, w.tries;
