@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import datetime
 import json
 import os
 import random
@@ -24,7 +23,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parents[2])]
+sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
+
+import patience
 
 from bridge.demo import crms
 from bridge.demo.manager import Manager
@@ -160,7 +161,7 @@ async def settled(home: Path, manager: Manager, played: list[Played]) -> list[st
         wanted |= one.entries()
     began = time.monotonic()
     end = began + 90
-    while time.monotonic() < end or (end := await patience(home, began)) > time.monotonic():
+    while time.monotonic() < end or (end := await patience.until(home, began)) > time.monotonic():
         held = {number: names[:2] for number, names in manager.book().items()}
         if held == wanted and not manager.duplicates():
             print(f"right {time.monotonic() - began:.1f} s after the faults ended: {len(held)} entries, none twice")
@@ -169,27 +170,6 @@ async def settled(home: Path, manager: Manager, played: list[Played]) -> list[st
     missing, wrong = set(wanted.items()) - set(held.items()), set(held.items()) - set(wanted.items())
     print("wanted", sorted(missing), "held", sorted(wrong), "twice", manager.duplicates(), flush=True)
     return sorted({number for number, _ in missing | wrong} | set(manager.duplicates()))
-
-
-async def patience(home: Path, began: float) -> float:
-    """Until when something may still come: a source that fails is read again then, as the daemon itself says."""
-    asked = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bridge", "status", "--json"),
-        cwd=home,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=asyncio.subprocess.PIPE,
-    )
-    said, _ = await asked.communicate()
-    sources = json.loads(said)["sources"]
-    nexts = [datetime.datetime.fromisoformat(one["due_at"]) for one in sources if one["error"]]
-    now = datetime.datetime.now(datetime.UTC)
-    left = max(((at - now).total_seconds() for at in nexts), default=-60.0) + 30
-    print(
-        f"{time.monotonic() - began:.0f} s after the faults:",
-        {one["source"]: one["error"] for one in sources if one["error"]},
-        flush=True,
-    )
-    return min(time.monotonic() + left, began + 1200)
 
 
 async def told(home: Path, numbers: Sequence[str]) -> None:

@@ -36,6 +36,7 @@ from aiohttp import web
 
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
 
+import patience
 from proxy import Proxy, tcp, unix
 
 from bridge import embedded
@@ -308,14 +309,12 @@ async def trouble(
 async def settled(tenants: Sequence[Tenant], daemons: Sequence[Daemon]) -> bool:
     """Whether every Manager comes to hold what it should, and every daemon to answer so."""
     began = time.monotonic()
+    end = began + 180
     while wrong := [one for one in tenants if not one.right()]:
-        if time.monotonic() - began > 180:
-            for one in wrong:
-                held = {number: names[:2] for number, names in one.manager.book().items()}
-                print(one.name, one.kind, "wanted", sorted(set(one.wanted().items()) - set(held.items())))
-                print(
-                    "  held", sorted(set(held.items()) - set(one.wanted().items())), "twice", one.manager.duplicates()
-                )
+        if time.monotonic() > end:
+            end = await patience.until(daemons[-1].home, began, [one.name for one in wrong])
+        if time.monotonic() > end:
+            await told(wrong, daemons[-1].home)
             return False
         for daemon in daemons:
             await daemon.again()
@@ -333,6 +332,17 @@ async def settled(tenants: Sequence[Tenant], daemons: Sequence[Daemon]) -> bool:
                     wrong_names += reply.status != 200 or [one["name"] for one in found] != [" ".join(names)]
     print(f"lookups answered wrongly: {wrong_names}")
     return not wrong_names
+
+
+async def told(wrong: Sequence[Tenant], home: Path) -> None:
+    """Print how these Managers differ from their CRMs, and what the daemon says of them."""
+    for one in wrong:
+        held = {number: names[:2] for number, names in one.manager.book().items()}
+        missing, more = set(one.wanted().items()) - set(held.items()), set(held.items()) - set(one.wanted().items())
+        print(one.name, one.kind, "wanted", sorted(missing), "held", sorted(more), "twice", one.manager.duplicates())
+        print(await patience.said(home, "status", "--tenant", one.name))
+        for number in sorted({number for number, _ in missing | more})[:3]:
+            print(await patience.said(home, "explain", "--tenant", one.name, number))
 
 
 @contextlib.asynccontextmanager
