@@ -6,9 +6,9 @@ It makes a folder of so many tenants, each with a source, a sink and a connector
 same with nothing and with one file changed (CPU seconds of this process); the answering process over a database that
 holds so many contacts of each: its memory by the number of tenants, the latency of lookups, idle and while the
 configuration is loaded anew by SIGHUP, the time of /metrics and of the admin's page. With `--run` it then starts the
-whole daemon (`bridge run`) on files of contacts until all are loaded, and for so many seconds more, and says what its
-processes use. Exit code 1
-where a goal is missed.
+whole daemon (`bridge run`) on files of contacts and a stand-in Manager for each tenant until all is delivered, for so
+many seconds more, and for as many without the Managers, and says what its processes use. Exit code 1 where a goal is
+missed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from lookup_rate import free_port
 from bridge import assembly, config, embedded, store
 from bridge.store import Store
 
-TOKEN = "benchmark-token"
+TOKEN, KEY = "benchmark-token", "benchmark-key"
 LATEST = 100.0
 """Milliseconds after which no lookup may be answered."""
 DAEMON = 1000
@@ -65,12 +65,12 @@ def name(n: int) -> str:
 class Folder:
     """bridge.toml and the files of its tenants.
 
-    `files`: for a daemon that reads and pushes: every source is a file, and nobody listens where the PBXs should be.
+    `pbx`: for a daemon that reads and pushes: every source is a file, and there the Managers listen.
     """
 
     place: Path
     tenants: int
-    files: bool = False
+    pbx: str = ""
     ports: tuple[int, int] = field(default_factory=lambda: (free_port(), free_port()))
 
     @property
@@ -95,11 +95,12 @@ class Folder:
     def tenant(self, n: int, limit: int = 5) -> None:
         """One tenant's file."""
         dav = f'type = "carddav"\nurl = "https://dav{n}.example.com/"\nusername = "phones"\npassword = "dav-{n}-secret"'
-        source = dav if n % 2 and not self.files else f'type = "file"\npath = "../people/{name(n)}.txt"'
-        pbx = "http://127.0.0.1:9/api.aspx" if self.files else f"https://pbx{n}.example.com:8000/api.aspx"
+        source = dav if n % 2 and not self.pbx else f'type = "file"\npath = "../people/{name(n)}.txt"'
+        pbx = f"{self.pbx}/{name(n)}/api.aspx" if self.pbx else f"https://pbx{n}.example.com:8000/api.aspx"
+        key = KEY if self.pbx else f"manager-{n}-key"
         path = self.place / "tenants" / f"{name(n)}.toml"
         path.write_text(
-            f'[source.crm]\n{source}\nevery = "15m"\n[sink.pbx]\ntype = "ccm"\nsecurity_key = "manager-{n}-key"\n'
+            f'[source.crm]\n{source}\nevery = "15m"\n[sink.pbx]\ntype = "ccm"\nsecurity_key = "{key}"\n'
             f'url = "{pbx}"\n[connector]\ntoken = "{TOKEN}"\nlimit = {limit}\n'
         )
         path.chmod(0o600)
@@ -110,6 +111,11 @@ class Folder:
         text = "".join(f"+352{621000000 + i}:Alexa Holiday {i}:\n" for i in range(contacts))
         for n in range(self.tenants):
             (self.place / "people" / f"{name(n)}.txt").write_text(text)
+
+    def change(self, n: int) -> None:
+        """Another name in the file of that tenant."""
+        path = self.place / "people" / f"{name(n)}.txt"
+        path.write_text(path.read_text().replace("Alexa", "Alexandra", 1))
 
 
 def loading(folder: Folder) -> None:
@@ -325,41 +331,85 @@ async def answers(folder: Folder, dsn: str, contacts: int, rate: int) -> bool:
     return worst <= LATEST
 
 
-async def daemon(folder: Folder, seconds: float) -> bool:
-    """Run the whole daemon, no PBX of which is there; whether it stays within its memory and its share of a core."""
+@asynccontextmanager
+async def managers(tenants: int) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
+    """Their URL without the tenant and the file's name, and the process that they are in."""
+    stand = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(Path(__file__).with_name("tenant_stand.py")), str(tenants), KEY),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert stand.stdout
+    try:
+        yield f"http://127.0.0.1:{int(await stand.stdout.readline())}", stand
+    finally:
+        if stand.returncode is None:
+            stand.terminate()
+        await stand.wait()
+
+
+class Daemon:
+    """The whole daemon, and what all its processes use."""
+
+    def __init__(self, folder: Folder, process: asyncio.subprocess.Process) -> None:
+        self._folder, self._process = folder, process
+        self.highest = 0.0
+
+    async def used_after(self, interval: float) -> float:
+        """Seconds of CPU until then."""
+        await asyncio.sleep(interval)
+        assert self._process.returncode is None, (self._folder.place / "daemon.log").read_text()[-2000:]
+        ours = {self._process.pid, *children(self._process.pid), *database(self._folder.place / "state")}
+        self.highest = max(self.highest, resident(ours))
+        return cpu(ours)
+
+    async def share(self, db: Store, seconds: float, what: str) -> float:
+        """What it uses of a core for so many seconds; prints it with what it did meanwhile."""
+        before, then = await self.used_after(SETTLES), time.monotonic()
+        while time.monotonic() < then + seconds:
+            after = await self.used_after(min(2.0, seconds))
+        share = (after - before) / (time.monotonic() - then)
+        visited = await db.value("select count(*) from source where tried_at > now() - $1 * interval '1 s'", seconds)
+        print(f"{what}: {visited:,} sources read in {seconds:.0f} s, {share:.2f} of a core", flush=True)
+        return share
+
+
+async def daemon(folder: Folder, contacts: int, seconds: float, stand: asyncio.subprocess.Process) -> bool:
+    """Run the whole daemon; whether it stays within its memory and its share of a core."""
     with (folder.place / "daemon.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "bridge", "run", "--config", str(folder.path)), stderr=log, stdout=log
         )
-    highest, began = 0.0, time.monotonic()
-
-    async def used_after(interval: float) -> float:
-        nonlocal highest
-        await asyncio.sleep(interval)
-        assert process.returncode is None, (folder.place / "daemon.log").read_text()[-2000:]
-        ours = {process.pid, *children(process.pid), *database(folder.place / "state")}
-        highest = max(highest, resident(ours))
-        return cpu(ours)
-
+    used, began = Daemon(folder, process), time.monotonic()
     try:
         server = await embedded.open(folder.place / "state")
         db = Store(server.dsn)
         while await db.value("select to_regclass('source') is null") or await db.value(UNREAD):
-            loaded = await used_after(2.0)
-        print(f"first load of all: {time.monotonic() - began:.0f} s, {loaded:.0f} s of CPU")
-        before, then = await used_after(SETTLES), time.monotonic()
-        while time.monotonic() < then + seconds:
-            after = await used_after(min(2.0, seconds))
-        share = (after - before) / (time.monotonic() - then)
-        visited = await db.value("select count(*) from source where tried_at > now() - $1 * interval '1 s'", seconds)
+            loaded = await used.used_after(2.0)
+        print(f"first load of all: {time.monotonic() - began:.0f} s, {loaded:.0f} s of CPU", flush=True)
+        while (held := await entries(stand)) < folder.tenants * contacts:
+            loaded = await used.used_after(2.0)
+        print(f"all {held:,} delivered: {time.monotonic() - began:.0f} s, {loaded:.0f} s of CPU", flush=True)
+        share = await used.share(db, seconds, "then")
+        for n in range(folder.tenants):
+            folder.change(n)
+        stand.terminate()
+        await used.share(db, seconds, "without the Managers, a contact changed in each")
         await db.close()
         await server.close()
     finally:
         process.terminate()
         await process.wait()
-    print(f"then, {visited:,} sources read in {seconds:.0f} s: {share:.2f} of a core, wanted at most {SHARE}")
-    print(f"the daemon's processes: {highest:.0f} MB at most, wanted at most {DAEMON}")
-    return highest <= DAEMON and share <= SHARE
+    print(f"wanted of a core at most {SHARE}, of memory {DAEMON} MB; its processes held {used.highest:.0f} MB")
+    return used.highest <= DAEMON and share <= SHARE
+
+
+async def entries(stand: asyncio.subprocess.Process) -> int:
+    """How many all Managers hold."""
+    assert stand.stdin
+    assert stand.stdout
+    stand.stdin.write(b"\n")
+    return int(await stand.stdout.readline())
 
 
 async def measure(place: Path, given: argparse.Namespace) -> bool:
@@ -374,10 +424,11 @@ async def measure(place: Path, given: argparse.Namespace) -> bool:
     finally:
         await server.close()
     if given.run:
-        whole = Folder(place / "whole", given.tenants, files=True)
-        whole.write()
-        whole.people(given.contacts)
-        good &= await daemon(whole, given.run)
+        async with managers(given.tenants) as (url, stand):
+            whole = Folder(place / "whole", given.tenants, pbx=url)
+            whole.write()
+            whole.people(given.contacts)
+            good &= await daemon(whole, given.contacts, given.run, stand)
     return good
 
 
