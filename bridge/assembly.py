@@ -118,6 +118,11 @@ class Delivery:
         """Seconds since there was last something to do."""
         return min(outbox.idle for outbox in self.outboxes)
 
+    @property
+    def failing(self) -> bool:
+        """Whether the last that was tried failed."""
+        return any(outbox.failing for outbox in self.outboxes)
+
     async def drain(self) -> None:
         """Deliver until told to rest, or cancelled; raises Unavailable when the database is lost."""
         await together(outbox.drain() for outbox in self.outboxes)

@@ -17,7 +17,7 @@ from bridge import assembly, errors, log, slots, store
 from bridge.assembly import Delivery
 from bridge.claims import Claims
 from bridge.config import Tenant
-from bridge.slots import Key, Limits, Slots
+from bridge.slots import Key, Limits, Slots, Waiting
 from bridge.store import Store
 
 SQL = store.queries("deliveries")
@@ -25,10 +25,11 @@ _LOG = log.get()
 _LIMITS = Limits(total=64, tenant=8, host=16, slow=32)
 _POLL = 0.5
 """Seconds between looks at what is owed; a push that another process caused waits no longer."""
-_LIGHT = 20
-"""How many times longer than it takes to look there is no look: so it stays under a twentieth of the time."""
-_LINGER = 3.0
-"""Seconds that a sink is kept open with nothing to do."""
+_LIGHT, _LONGEST = 20, 2.0
+"""How many times longer than it takes to look there is no look, so that it stays under a twentieth of the time; and for
+how many seconds at the most."""
+_LINGER, _HASTE = 3.0, 0.1
+"""Seconds that a sink is kept open with nothing to do; while others wait and it does not fail."""
 _LONG = 30.0
 """Seconds after which a busy sink makes room for others that wait."""
 
@@ -43,7 +44,7 @@ class Deliveries:
         self._slots = Slots(_LIMITS)
         self._open: dict[Key, Delivery] = {}
         self._running: dict[Key, asyncio.Task[None]] = {}
-        self._waiting: dict[Key, None] = {}
+        self._waiting = Waiting()
         self._doubtful: set[Key] = set()
         self._wake = asyncio.Event()
 
@@ -70,32 +71,41 @@ class Deliveries:
                 self._wake.clear()
                 began = time.monotonic()
                 await self._look()
-                pause = max(_POLL, _LIGHT * (time.monotonic() - began))
+                # Whatever wakes it: where thousands are owed something each look is long.
+                await asyncio.sleep(min(_LONGEST, _LIGHT * (time.monotonic() - began)))
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(pause):
+                    async with asyncio.timeout(_POLL):
                         await self._wake.wait()
         finally:
+            self._waiting = Waiting()
             await assembly.broken_off(self._running.values())
 
     async def _look(self) -> None:
-        """Begin with every sink that is owed something and has room."""
+        """Find every sink that is owed something, and begin with those that have room."""
         if not self._claims.heard:
             return
         await self._recover()
-        rows = {(row["tenant"], row["sink"]): row["failing"] for row in await self._db.fetch(SQL["due"])}
-        # In the order in which they were found to wait: whoever waits longest is next.
-        waiting = dict.fromkeys([*(key for key in self._waiting if key in rows), *rows])
-        self._waiting = {}
-        for key in waiting:
-            if key in self._running or key in self._doubtful or not self._delivers(key):
-                continue
-            host = slots.host(self._mine[key[0]].sinks[key[1]].url)
-            if self._slots.room(key, host, slow=rows[key]):
-                self._slots.enter(key, host, slow=rows[key])
+        due = {(row["tenant"], row["sink"]): row["failing"] for row in await self._db.fetch(SQL["due"])}
+        self._waiting.renew(
+            {
+                key: (slots.host(self._mine[key[0]].sinks[key[1]].url), failing)
+                for key, failing in due.items()
+                if self._may_begin(key)
+            }
+        )
+        self._begin()
+
+    def _may_begin(self, key: Key) -> bool:
+        return key not in self._running and key not in self._doubtful and self._delivers(key)
+
+    def _begin(self) -> None:
+        """Begin with those who wait, as far as there is room."""
+        while self._claims.heard and (found := self._waiting.next(self._slots)):
+            key, host, failing = found
+            if self._may_begin(key):
+                self._slots.enter(key, host, slow=failing)
                 task = self._running[key] = asyncio.create_task(self._deliver(key))
                 task.add_done_callback(partial(self._ended, key))
-            else:
-                self._waiting[key] = None
 
     async def _recover(self) -> None:
         """Have settled soon what was sent and not answered for."""
@@ -113,8 +123,7 @@ class Deliveries:
     def _ended(self, key: Key, _task: asyncio.Task[None]) -> None:
         self._slots.leave(key)
         del self._running[key]
-        if self._waiting:
-            self._wake.set()
+        self._begin()
 
     async def _deliver(self, key: Key) -> None:
         """Deliver to one sink until it is owed nothing more, or others have waited long enough."""
@@ -136,8 +145,10 @@ class Deliveries:
         """Have it rest in time."""
         began = time.monotonic()
         while True:
-            await asyncio.sleep(_POLL)
-            if delivery.idle > _LINGER or (self._waiting and time.monotonic() - began > _LONG):
+            await asyncio.sleep(_HASTE if self._waiting else _POLL)
+            # One that fails keeps its place for as long as it would alone: so thousands that fail are tried at leisure.
+            linger = _HASTE if self._waiting and not delivery.failing else _LINGER
+            if delivery.idle > linger or (self._waiting and time.monotonic() - began > _LONG):
                 delivery.rest()
                 return
 

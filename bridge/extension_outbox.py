@@ -83,7 +83,7 @@ class ExtensionOutbox:
         self._wake = asyncio.Event()
         self._counted: Counter[str] = Counter()
         self._resting = False
-        self._busy_at = time.monotonic()
+        self._busy_at = float("inf")
 
     def wake(self) -> None:
         """Something may be due."""
@@ -96,15 +96,22 @@ class ExtensionOutbox:
 
     @property
     def idle(self) -> float:
-        """Seconds since there was last something to do."""
+        """Seconds since there was last something to do, below zero before it was looked for."""
         return time.monotonic() - self._busy_at
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last that was tried failed."""
+        return self._health.trying_one
 
     async def drain(self) -> None:
         """Deliver until told to rest, or cancelled; as `Outbox.drain`."""
         while not self._resting:
             self._wake.clear()
-            if await self._turn():
+            more = await self._turn()
+            if more or self._busy_at == float("inf"):
                 self._busy_at = time.monotonic()
+            if more:
                 continue
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_POLL):

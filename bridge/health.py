@@ -6,10 +6,10 @@ key is tried once a minute, rising to once in fifteen.
 
 from __future__ import annotations
 
+import random
 import time
 
 from bridge import errors, log, store
-from bridge.pushes import pause
 from bridge.store import Connection
 
 SQL = store.queries("health")
@@ -27,6 +27,7 @@ class Health:
         self._key = (tenant, sink)
         self._tolerance = tolerance
         self._failures = 0
+        self._failed_for = 0.0
         self._well_said = 0.0
         self.trying_one = False
         """Whether it failed, so that one push at a time is tried."""
@@ -38,6 +39,7 @@ class Health:
         state = await session.row(SQL["state"], *self._key)
         self.trying_one = bool(state and state["error"])
         self.halted = bool(state and state["waits"])
+        self._failed_for = state["failed_for"] if state else 0.0
         return self.halted
 
     async def good(self, connection: Connection) -> None:
@@ -52,10 +54,13 @@ class Health:
         self._failures = 0
 
     async def failed(self, connection: Connection, fault: errors.Unavailable) -> None:
-        """Nobody answered; where that is so for any of several pushes, the sink as a whole is left in peace."""
+        """Nobody answered; where that is so for any of several pushes, the sink as a whole is left in peace.
+
+        Each time for as long again as it has failed, whoever tried it before, and a minute at the most.
+        """
         self._failures += 1
-        if self._failures >= self._tolerance:
-            wait = fault.after or pause(self._failures - self._tolerance, 60.0)
+        if self.trying_one or self._failures >= self._tolerance:
+            wait = fault.after or min(60.0, max(self._failed_for, 0.5)) * random.uniform(0.8, 1.2)
             _LOG.warning("sink.unavailable", sink=self._key[1], reason=str(fault), again_in=round(wait, 1))
             self.halted = True
             await connection.execute(SQL["failing"], *self._key, str(fault), "", 0, wait)

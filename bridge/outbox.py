@@ -75,7 +75,7 @@ class Outbox:
         self._counted: Counter[str] = Counter()
         self._counts_kept = 0.0
         self._resting = False
-        self._busy_at = time.monotonic()
+        self._busy_at = float("inf")
         self.sent = 0
 
     def wake(self) -> None:
@@ -89,8 +89,13 @@ class Outbox:
 
     @property
     def idle(self) -> float:
-        """Seconds since there was last something to do."""
+        """Seconds since there was last something to do, below zero before it was looked for."""
         return time.monotonic() - self._busy_at
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last that was tried failed."""
+        return self._health.trying_one
 
     async def drain(self) -> None:
         """Deliver until told to rest, or cancelled; what is under way then is waited for a little, the rest given back.
@@ -134,7 +139,7 @@ class Outbox:
             working = asyncio.create_task(self._work())
             working.add_done_callback(lambda _: self._wake.set())
             self._running.add(working)
-        if self._running or self._ready:
+        if self._running or self._ready or self._busy_at == float("inf"):
             self._busy_at = time.monotonic()
         await self._nap(_HOLD if self._taken else _POLL)
 

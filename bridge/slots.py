@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -35,6 +36,11 @@ class Slots:
         """Whether nothing more may begin, whosoever it is."""
         return len(self._held) >= self._limits.total
 
+    @property
+    def slowed(self) -> bool:
+        """Whether no more that are slow may begin."""
+        return self._slow >= self._limits.slow
+
     def crowded(self, host: str) -> bool:
         """Whether nothing more may begin at this host; "" is nobody's."""
         return self.full or bool(host and self._hosts[host] >= self._limits.host)
@@ -43,7 +49,7 @@ class Slots:
         """Whether this may begin."""
         if self.crowded(host) or self._tenants[key[0]] >= self._limits.tenant:
             return False
-        return not slow or self._slow < self._limits.slow
+        return not (slow and self.slowed)
 
     def enter(self, key: Key, host: str, *, slow: bool) -> None:
         """It has begun."""
@@ -60,6 +66,43 @@ class Slots:
             if not counter[one]:
                 del counter[one]
         self._slow -= slow
+
+
+class Waiting:
+    """Who waits for room: whoever waits longest is next, and no host's many keep another's from it."""
+
+    def __init__(self) -> None:
+        self._lines: dict[tuple[str, bool], dict[Key, None]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    def renew(self, due: Mapping[Key, tuple[str, bool]]) -> None:
+        """These wait now, with their host and whether they are slow; those who did so before keep their places."""
+        lines: dict[tuple[str, bool], dict[Key, None]] = {}
+        for place, line in self._lines.items():
+            for key in line:
+                if due.get(key) == place:
+                    lines.setdefault(place, {})[key] = None
+        for key, place in due.items():
+            lines.setdefault(place, {})[key] = None
+        self._lines = lines
+
+    def next(self, slots: Slots) -> tuple[Key, str, bool] | None:
+        """Who may begin, their host, and whether they are slow; they wait no longer. None: nobody may."""
+        for place, line in self._lines.items():
+            host, slow = place
+            if slots.full:
+                return None
+            if slots.crowded(host) or (slow and slots.slowed):
+                continue
+            for key in line:
+                if slots.room(key, host, slow=slow):
+                    del line[key], self._lines[place]
+                    if line:
+                        self._lines[place] = line  # behind the other hosts'
+                    return key, host, slow
+        return None
 
 
 def host(url: str) -> str:

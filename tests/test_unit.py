@@ -13,10 +13,10 @@ import pytest
 from aiohttp import web
 from daemons import until
 
-from bridge import claims, config
+from bridge import claims, config, deliveries
 from bridge.config import Config
 from bridge.demo.manager import Manager
-from bridge.slots import Limits, Slots
+from bridge.slots import Limits, Slots, Waiting
 from bridge.store import Store
 from bridge.unit import Unit
 
@@ -133,6 +133,18 @@ async def test_sinks_that_hang_starve_nobody(folder: Folder, own: Store, db: Sto
             await until(lambda: list(manager.book()) == ["352621100002"], 20, "and its changes")
 
 
+async def test_sinks_that_have_all_make_room_for_those_that_wait(
+    folder: Folder, own: Store, db: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "_LINGER", 3600.0)
+    manager = Manager(key="manager-key-1")
+    async with manager.serve() as url:
+        for n in range(40):
+            folder.tenant(f"t{n}", FILE + SINK.replace("{url}", url), f"+3526211{n:05}")
+        async with working(own, folder.load()):
+            await until(lambda: len(manager.entries()) == 40, 25, "of one host a few at a time")
+
+
 async def test_one_tenant_changes_and_the_others_go_on(folder: Folder, own: Store, db: Store) -> None:
     async with hanging() as (url, asked):
         folder.tenant("slow", SLOW.replace("{url}", f"{url}/slow"))
@@ -190,3 +202,29 @@ def test_no_tenant_host_or_pace_gets_all_the_room() -> None:
     assert slots.full
     slots.leave(("a", "2"))
     assert slots.room(("b", "2"), "x", slow=True)
+
+
+def test_who_waits_longest_is_next_and_hosts_take_turns() -> None:
+    slots, waiting = Slots(Limits(total=4, tenant=9, host=2, slow=1)), Waiting()
+    assert not waiting
+    many = {("a", str(n)): ("x", False) for n in range(5)}
+    waiting.renew(many)
+    waiting.renew({("s", "1"): ("y", True), ("s", "2"): ("z", True), ("b", "1"): ("y", False), **many})
+
+    def begun() -> list[str]:
+        found = []
+        while one := waiting.next(slots):
+            key, host, slow = one
+            slots.enter(key, host, slow=slow)
+            found.append("".join(key))
+        return found
+
+    assert begun() == ["a0", "s1", "b1", "a1"], "one slow, two of a host"
+    slots.leave(("a", "0"))
+    slots.leave(("s", "1"))
+    assert begun() == ["s2", "a2"], "x had its turn before z"
+    waiting.renew({("a", "4"): ("x", False), ("a", "3"): ("x", False)})
+    slots.leave(("a", "1"))
+    assert begun() == ["a3"], "in the order in which they came"
+    waiting.renew({})
+    assert not waiting

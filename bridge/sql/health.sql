@@ -13,7 +13,9 @@ set error = excluded.error, failing_since = coalesce(s.failing_since, now()), de
     probes = excluded.probes, due_at = excluded.due_at;
 
 -- name: state
-select denied, probes, due_at, error, coalesce(due_at > now(), false) as waits from sink where tenant = $1 and name = $2;
+select denied, probes, due_at, error, coalesce(due_at > now(), false) as waits,
+    coalesce(extract(epoch from now() - failing_since)::float8, 0) as failed_for
+from sink where tenant = $1 and name = $2;
 
 -- name: probe_now
 update sink set due_at = null where tenant = $1;
