@@ -191,9 +191,14 @@ class Place:
         command = [sys.executable, "-m", "bridge", "sync", "--json", *words]
         made = subprocess.run(command, cwd=self._home, env=environment(), capture_output=True, text=True, check=False)
         took = time.perf_counter() - begun
-        assert made.returncode == 0, made.stderr
+        assert made.returncode == 0, f"{made.stdout}{made.stderr}{self._warnings()}"
         [said] = json.loads(made.stdout)["sources"]
         return self._cost(what, said["seconds"], took, before, wal, rows)
+
+    def _warnings(self) -> str:
+        """What the daemon's log has above mere news, the latest."""
+        lines = (self._home / "log").read_text().splitlines(keepends=True)
+        return "".join([line for line in lines if '"level":"info"' not in line and '"level":"debug"' not in line][-40:])
 
     def settle(self, changed: int) -> None:
         """Everything is delivered, and what changes later is there to be changed."""
@@ -317,9 +322,11 @@ def main() -> None:
     options.add_argument("--figures", type=Path, default=HERE.parents[1] / "deploy" / "figures")
     asked = options.parse_args()
     sizes = asked.contacts or [*SIZES, *([LARGE] if asked.large else [])]
-    costs = [cost for size in sizes for cost in measure(size)]
+    costs: list[Cost] = []
+    for size in sizes:
+        costs += measure(size)
+        write(asked.figures, costs)
     print("\n" + table(costs))
-    write(asked.figures, costs)
 
 
 if __name__ == "__main__":
