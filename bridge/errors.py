@@ -59,13 +59,19 @@ class Fenced(Unavailable):
 
 
 class Refused(BridgeError):
-    """This record is not taken until it changes; `absent`, `present`: because it is not there, or is there already."""
+    """This record is not taken until it changes; `absent`, `present`: because it is not there, or is there already.
 
-    def __init__(self, code: str, reason: str, *, absent: bool = False, present: bool = False) -> None:
+    `named`: because of its names.
+    """
+
+    def __init__(
+        self, code: str, reason: str, *, absent: bool = False, present: bool = False, named: bool = False
+    ) -> None:
         super().__init__(reason)
         self.code = code
         self.absent = absent
         self.present = present
+        self.named = named
 
 
 class Held(BridgeError):

@@ -292,7 +292,9 @@ class Outbox:
         try:
             await self._sink.send(push)
         except errors.Refused as refusal:
-            if push.op == "add" or not (refusal.absent or push.op == "delete"):
+            # Of an entry that may never have arrived any word but one on its names says that it is not there.
+            absent = refusal.absent or push.op == "delete" or (task.may_be_absent(push) and not refusal.named)
+            if push.op == "add" or not absent:
                 raise
             return True
         except errors.Unsettled:
@@ -300,8 +302,8 @@ class Outbox:
         except errors.Unavailable as fault:
             # It answered that it failed. An entry that it never acknowledged and fails to change time and again is
             # taken for one that it does not hold; one that it did acknowledge never is.
-            unsure = task.row.state == "sent" and task.row.acked is None and task.partner is None
-            if fault.code and push.op == "update" and unsure and task.row.misses + 1 >= _MISSES:
+            many = task.row.misses + 1 >= _MISSES
+            if fault.code and push.op == "update" and task.may_be_absent(push) and many:
                 return True
             raise
         return False

@@ -49,6 +49,11 @@ class Task:
         held = self.partner and self.partner.acked
         return done.op == "add" or bool(held and done.registered == held.number)
 
+    def may_be_absent(self, push: Push) -> bool:
+        """Whether what this push would change was sent there, and never acknowledged under that number."""
+        held = {one.acked.number for one in (self.row, self.partner) if one and one.acked}
+        return self.row.state == "sent" and push.registered not in held
+
 
 def read(raw: Mapping[str, Any], body: str | None) -> Row:
     """A row as the database gives it, and its owner."""

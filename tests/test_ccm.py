@@ -404,6 +404,8 @@ async def test_check_of_something_else_is_no_success(canned: Canned) -> None:
         canned.says(failed("Internal Server error", "500"))
         with pytest.raises(errors.Unavailable, match="500"):
             await sink.check()
+        canned.says(failed("Exception Detail", "WEBSERVICE_ERROR"))
+        assert (await sink.check()).endswith("it says nothing bad (WEBSERVICE_ERROR)")
 
 
 async def test_overlong_entry_is_cut_company_first_and_always_alike(manager: Manager, sink: sinks.Sink) -> None:

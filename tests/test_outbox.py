@@ -144,6 +144,24 @@ async def test_ccm_answer_lost_on_a_number_change(bench: Bench, fault: str) -> N
     assert bench.book() == {C: ("Ann", "Lee", "Lee & Co"), B: ("Bob", "Ray", "")}
 
 
+@pytest.mark.parametrize(
+    ("fault", "absent"),
+    [
+        ("answer_lost_after_apply", "INVALID_CONTACT"),
+        ("cut_before_apply", "INVALID_CONTACT"),
+        ("cut_before_apply", "EXCEPTION"),
+    ],
+)
+async def test_whatever_the_manager_calls_what_is_not_there(bench: Bench, fault: str, absent: str) -> None:
+    bench.manager.absent = absent
+    bench.manager.faults.set(fault, times=1)
+    await bench.sync(ANN, BOB, within=60)
+    assert bench.book() == {A: ("Ann", "Lee", "Lee & Co"), B: ("Bob", "Ray", "")}
+    bench.manager.faults.set(fault, times=1)
+    await bench.sync(revised(ANN, numbers=(RawNumber("+352 621 333 333", "work"),)), BOB, within=60)
+    assert bench.book() == {C: ("Ann", "Lee", "Lee & Co"), B: ("Bob", "Ray", "")}
+
+
 @pytest.mark.parametrize("fault", LOST)
 async def test_ccm_answer_lost_on_delete(bench: Bench, fault: str) -> None:
     await bench.sync(ANN, BOB)

@@ -48,7 +48,7 @@ class Failure(Exception):
     def __init__(self, code: str, message: str = "") -> None:
         super().__init__(code)
         self.code = code
-        self.message = message or MESSAGES[code]
+        self.message = message or MESSAGES.get(code, "Exception Detail")
 
 
 class Manager:

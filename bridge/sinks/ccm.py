@@ -48,6 +48,7 @@ FIELDS = {
     "INVALID_EXTENSION": "the extension number",
     "INVALID_EMAIL": "the e-mail address",
 }
+NAME_ERRORS = frozenset({"FNAME_INVALID", "LNAME_INVALID"})
 NUMBER_ERRORS = frozenset({"PHONE_NUMBER_INVALID", "INVALID_EXTENSION"})
 """On an update or a delete these may mean "not found", says the page."""
 
@@ -129,6 +130,10 @@ class CallControlManager:
             await self._ask(self._url("updatePhonebook", "uContact", nothing), "updated")
         except errors.Refused:
             return "the Call Control Manager answers and takes the security key"
+        except errors.Unavailable as fault:
+            if not fault.code or fault.code.isdigit():
+                raise
+            return f"the Call Control Manager answers, and of the security key it says nothing bad ({fault.code})"
         return "the Call Control Manager takes the security key, and does not check what it is sent"
 
     async def send(self, push: Push) -> None:
@@ -227,7 +232,7 @@ class CallControlManager:
         if code.startswith("INVALID_") or code.endswith("_INVALID"):
             what = FIELDS.get(code, "this entry")
             reason = f"the Call Control Manager does not take {what} ({code})"
-            return errors.Refused(code, reason, absent=exists and code in NUMBER_ERRORS)
+            return errors.Refused(code, reason, absent=exists and code in NUMBER_ERRORS, named=code in NAME_ERRORS)
         if exists and says_absent(f"{code.replace('_', ' ')}. {message}"):
             return errors.Refused(code, f"the Call Control Manager holds no such entry ({code}){said}", absent=True)
         return errors.Unavailable(f"the Call Control Manager failed ({code}){said}", code=code)
