@@ -16,7 +16,7 @@ from bridge.sources import Page, Versions
 from bridge.store import Connection
 
 SQL = store.queries("staging")
-_STAGED = ("n", "id", "version", "digest", "checksum", "names", "named", "callable", "modified", "body")
+_STAGED = ("n", "id", "version", "digest", "checksum", "names", "named", "callable", "modified", "body", "odd")
 _NUMBER = ("n", "number", "kind", "company")
 
 
@@ -120,7 +120,8 @@ class Staging:
     def _row(self, record: Record, held: Contact, record_digest: bytes) -> tuple[object, ...]:
         body = dump(held)
         keyed = sum(1 for one in held.numbers if one.key)
-        self.odd_numbers += len(held.numbers) - keyed
+        odd = len(held.numbers) - keyed
+        self.odd_numbers += odd
         return (
             self._n,
             record.id,
@@ -132,4 +133,5 @@ class Staging:
             keyed,
             record.modified,
             body.decode(),
+            odd,
         )

@@ -256,10 +256,14 @@ async def _commit(
         tally = await session.row(SQL["tally"])
         lately = await session.value(SQL["lost_lately"], *key)
         after = before + tally["added"] - tally["removed"]
-        why = losses.judge(tally["losses"], lately, before, after, job.guard)
+        waits = await session.value(SQL["still_waits"], *key) if tally["losses"] else 0
+        why = losses.judge(tally["losses"], lately, before, after, job.guard, waits=waits)
         if dry:
             report = replace(_counted(report, tally, after), why_held=why, held=tally["losses"] if why else 0)
-            return replace(report, would=await _would(session, job)), 0
+            report = replace(report, refused=await _would_refuse(session, key, complete=last.complete))
+            return replace(
+                report, would=await _would(session, job), notes=(*report.notes, *_odd(staging.odd_numbers))
+            ), 0
         lost = tally["losses"]
         if why:
             new = await session.execute(SQL["hold"], *key) and await session.value(SQL["newly_held"], *key)
@@ -278,11 +282,30 @@ async def _commit(
         if changes > _MANY:
             await session.execute(SQL["analyze_all"])
         notes = [*report.notes, *([f"held: {report.why_held}"] if report.why_held else [])]
-        if staging.odd_numbers:
-            notes.append(f"{staging.odd_numbers} numbers are kept as written and not pushed: they are no phone numbers")
+        notes += _odd(await session.value(SQL["odd"], *key))
         await session.execute(SQL["done"], *key, cursor, job.rules, after, last.complete, changes > 0, notes)
         refused = await session.value(SQL["unreadable"], *key)
     return replace(_counted(report, tally, after), refused=refused, notes=tuple(notes)), lost
+
+
+def _odd(count: int | None) -> list[str]:
+    """What is said of so many numbers that are none."""
+    return [f"{count} numbers are kept as written and not pushed: they are no phone numbers"] if count else []
+
+
+async def _would_refuse(session: Connection, key: tuple[str, str], *, complete: bool) -> int:
+    """How many records would stand as unreadable; nothing of it stays."""
+    with contextlib.suppress(_Undone):
+        async with session.transaction():
+            await session.execute(SQL["note_unreadable"], *key)
+            await session.execute(SQL["clear_unreadable"], *key, complete)
+            refused: int = await session.value(SQL["unreadable"], *key)
+            raise _Undone
+    return refused
+
+
+class _Undone(Exception):
+    """A transaction that was only to be looked at."""
 
 
 def _counted(report: Report, tally: Mapping[str, int], after: int) -> Report:
@@ -300,6 +323,7 @@ async def apply(session: Connection, job: Job) -> None:
     if not changes:
         return
     await session.execute("select pg_advisory_xact_lock($1)", store.lock_key("commit", job.tenant))
+    await session.execute(SQL["count_odd"], *key)
     await session.execute(SQL["stage_old"], job.tenant)
     await session.execute(SQL["analyze_old"])
     if job.sinks or changes <= _NAMED_NUMBERS:

@@ -4,14 +4,14 @@
 -- The run's own tables, on its own connection; they cost no WAL and end with it.
 create temp table if not exists staged (
     n integer, id text, version text, digest bytea, checksum bytea, names bigint, named boolean, callable smallint,
-    modified timestamptz, body text);
+    modified timestamptz, body text, odd smallint);
 create temp table if not exists staged_number (n integer, number text, kind text, company boolean);
 create temp table if not exists seen (id text, was_read boolean);
 create temp table if not exists gone (n integer, id text);
 create temp table if not exists bad (id text, version text, reason text);
 create temp table if not exists change (
     n integer, id text, version text, digest bytea, checksum bytea, names bigint, named boolean, callable smallint,
-    modified timestamptz, body text, pk bigint, fate text, loss text);
+    modified timestamptz, body text, pk bigint, fate text, loss text, odd smallint);
 create temp table if not exists old_number (contact bigint, number text);
 create temp table if not exists touched (number text);
 truncate staged, staged_number, seen, gone, bad, change, old_number, touched;

@@ -9,7 +9,7 @@ insert into change
 select s.n, s.id, s.version, s.digest, s.checksum, s.names, s.named, s.callable, s.modified, s.body,
        coalesce(c.pk, nextval('contact_pk')),
        case when c.pk is null then 'add' when c.checksum <> s.checksum then 'change' else 'mark' end,
-       case when c.callable > 0 and s.callable = 0 then 'number' when c.named and not s.named then 'name' end
+       case when c.callable > 0 and s.callable = 0 then 'number' when c.named and not s.named then 'name' end, s.odd
 from (select distinct on (id) * from staged order by id, n desc) s
 left join contact c on c.tenant = $1 and c.source = $2 and c.id = s.id
 where not exists (select from gone g where g.id = s.id and g.n > s.n);
@@ -93,6 +93,11 @@ set shown = held.shown and held.loss = excluded.loss and held.checksum is not di
     names = excluded.names, named = excluded.named, callable = excluded.callable, modified = excluded.modified,
     body = excluded.body;
 
+-- name: still_waits
+-- Losses that an earlier run had held, and that this one wants as well.
+select count(*)::int from change x join held h on h.tenant = $1 and h.source = $2 and h.id = x.id
+where x.loss is not null and h.loss <> 'extension';
+
 -- name: newly_held
 select exists (select from held where tenant = $1 and source = $2 and since = now());
 
@@ -104,6 +109,19 @@ delete from held where tenant = $1 and source = $2 and loss <> 'extension';
 select x.fate, x.loss, x.id, x.body as body, c.body as old
 from change x left join contact c on c.tenant = $1 and c.pk = x.pk
 where x.fate <> 'mark' order by x.fate, x.id limit $2;
+
+-- name: count_odd
+-- Numbers that are none: those that come, less those that go.
+insert into source as s (tenant, name, unreadable)
+select $1, $2,
+       coalesce(sum(coalesce(x.odd, json_array_length(x.body::json -> 'numbers') - x.callable)), 0)
+       - coalesce(sum(json_array_length(c.body -> 'numbers') - c.callable), 0)
+from change x left join contact c on c.tenant = $1 and c.pk = x.pk and x.fate in ('change', 'remove')
+where x.fate <> 'mark'
+on conflict (tenant, name) do update set unreadable = greatest(0, s.unreadable + excluded.unreadable);
+
+-- name: odd
+select unreadable from source where tenant = $1 and name = $2;
 
 -- name: stage_old
 -- The numbers that changed and removed contacts had.
