@@ -53,8 +53,6 @@ from bridge.store import Store
 
 _FINISH, _LAST = 3.0, 0.5
 """Seconds that requests under way have to end, and their answers to leave."""
-_FIRST = 10.0
-"""Seconds that the database has to be there, before this process says `ready` without it."""
 _LOOK = 1.0
 _TURN = 0.0005
 """Seconds that a thread which loads a configuration or makes a phone book keeps lookups waiting at a time."""
@@ -165,19 +163,18 @@ class Serving:
             _load(self._tls, told)
 
     async def watch(self) -> None:
-        """Say `ready` once lookups are answered, or the database has had its time; then whether they are."""
-        loop = asyncio.get_running_loop()
-        began, ready = loop.time(), False
+        """Say `ready` once lookups are answered; then whether they are."""
+        ready = False
         while True:
             reason = self._lookups.reason
-            if not ready and (not reason or loop.time() - began > _FIRST):
+            if not ready and not reason:
                 ready = True
                 self._report("ready")
             status = self._lookups.state
             if status != self._status:
                 self._status = status
                 self._report(f"status {status}")
-            await asyncio.sleep(_LOOK if ready else 0.02)
+            await asyncio.sleep(_LOOK if ready else 0.05)
 
 
 def _actions(db: Store) -> Actions:

@@ -25,6 +25,8 @@ _SILENT = 15.0
 _STOP_WITHIN = 7.0
 _STEADY = 30.0
 """Seconds that a process must live for its next start to be immediate."""
+_PATIENCE = 60_000_000
+"""Microseconds that systemd is asked to wait longer, time and again."""
 GIVE_UP = 78
 """A process's exit code for what no restart mends (EX_CONFIG)."""
 
@@ -194,19 +196,31 @@ async def _until_told(answer: Child, worker: Child, told: asyncio.Queue[int]) ->
 
 
 async def _notify(answer: Child, worker: Child) -> None:
-    """Tell systemd: READY once lookups are answered, then a watchdog's beat while both processes live."""
-    await answer.ready.wait()
+    """Tell systemd: READY once lookups are answered, then a watchdog's beat while both processes live.
+
+    Until then that it may take longer: without its database bridge waits for it, and no restart would help.
+    """
+    said = ""
+    while not answer.ready.is_set():
+        said = _say(worker.status or answer.status or "starting", said)
+        if answer.well() and worker.well():
+            systemd.notify(f"EXTEND_TIMEOUT_USEC={_PATIENCE}")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5.0):
+                await answer.ready.wait()
     _LOG.info("daemon.ready")
     systemd.notify("READY=1")
-    said = ""
     while True:
-        status = worker.status or answer.status or "answering lookups"
-        if status != said:
-            said = status
-            systemd.notify(f"STATUS={status}")
+        said = _say(worker.status or answer.status or "answering lookups", said)
         if answer.well() and worker.well():
             systemd.notify("WATCHDOG=1")
         await asyncio.sleep(min(5.0, systemd.watchdog() / 3))
+
+
+def _say(status: str, said: str) -> str:
+    if status != said:
+        systemd.notify(f"STATUS={status}")
+    return status
 
 
 def main(words: Sequence[str] | None = None) -> int:

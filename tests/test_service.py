@@ -208,6 +208,20 @@ async def test_systemd_is_told_all_that_befalls_the_daemon(watched: tuple[Watche
     assert heard.pids == {daemon.pid}, "only the main process speaks: NotifyAccess=main"
 
 
+async def test_without_its_database_it_asks_systemd_for_patience_and_is_not_ready(tmp_path: Path) -> None:
+    async with listening(tmp_path / "notify") as heard:
+        daemon = Watched(tmp_path, "http://127.0.0.1:9/api.aspx")
+        daemon.database = {"BRIDGE_DATABASE": "postgresql://bridge@127.0.0.1:9/bridge"}
+        daemon.write({0: "Ann Lee"})
+        try:
+            await daemon.start()
+            await until(lambda: any("EXTEND_TIMEOUT_USEC=" in text for _, text in heard.said), 30, "it is at work")
+            await until(lambda: any("database" in text for _, text in heard.said), 30, "and says what for")
+            assert not heard.count("READY=1")
+        finally:
+            await daemon.end()
+
+
 async def test_the_watchdog_hears_a_beat_in_time_until_the_keeper_is_frozen(watched: tuple[Watched, Notified]) -> None:
     daemon, heard = watched
     beats = heard.count("WATCHDOG=1")
