@@ -13,7 +13,7 @@ import pytest
 from listed import record
 from served import configured, hold
 
-from bridge import counts, embedded, store
+from bridge import counts, embedded, errors, metrics, store
 from bridge.config import Config
 from bridge.server import Front, Surfaces
 from bridge.server.admin import Admin
@@ -146,8 +146,30 @@ async def test_nothing_else_is_there(db: Store, tmp_path: Path) -> None:
             assert (status, page) == (404, '{"error":"there is nothing at this path"}')
 
 
-@pytest.mark.parametrize("asked", [1, 5])
-async def test_page_is_made_at_most_once_a_second(db: Store, tmp_path: Path, asked: int) -> None:
+async def test_the_database_is_counted_once_a_second_and_lookups_at_once(
+    db: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = 0
+    snapshot = counts.snapshot
+
+    async def counting(*given: Any) -> metrics.Snapshot:
+        nonlocal counted
+        counted += 1
+        if counted == 1:
+            raise errors.Unavailable("away")
+        return await snapshot(*given)
+
+    monkeypatch.setattr(counts, "snapshot", counting)
     async with admin(db, configured(tmp_path)) as session:
-        pages = await asyncio.gather(*(got(session, "/metrics") for _ in range(asked)))
-        assert len(set(pages)) == 1
+        assert "bridge_database_up 0.0" in (await got(session, "/metrics"))[1]
+        pages = await asyncio.gather(*(got(session, "/metrics") for _ in range(5)))
+        assert all("bridge_database_up 1.0" in page for _, page in pages), "that it was away is not remembered"
+        assert counted == 2
+        metrics.lookup("found", 0.001)
+        before, after = (_found(page) for _, page in (pages[0], await got(session, "/metrics")))
+        assert after == before + 1
+
+
+def _found(page: str) -> float:
+    [line] = [line for line in page.splitlines() if line.startswith('bridge_lookups_total{result="found"}')]
+    return float(line.split()[-1])

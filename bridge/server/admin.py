@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 
@@ -10,13 +11,14 @@ from aiohttp import web
 
 from bridge import counts, errors, metrics
 from bridge.config import Config
+from bridge.metrics import Snapshot
 from bridge.server import Handler, replies
 from bridge.server.logins import Logins
 from bridge.store import Store
 
-_FRESH, _SHARE = 1.0, 20.0
-"""Seconds that a page of metrics is good for, however often it is asked for; and at least so many times as long as it
-took to make, so that pages never take more than that share of what lookups need."""
+_FRESH, _SHARE, _LONGEST = 1.0, 20.0, 5.0
+"""Seconds for which what the database said is good, however often it is asked for; at least so many times as long as it
+took, so that it never takes more than that share of what lookups need; and at the most."""
 _DEADLINE = 2.0
 
 
@@ -33,7 +35,7 @@ class Admin:
         self._alone = alone
         self._db = db
         self._logins = logins or Logins()
-        self._page = b""
+        self._counted: Snapshot | None = None
         self._good_until = float("-inf")
         self._making = asyncio.Lock()
 
@@ -66,16 +68,17 @@ class Admin:
         """All metrics; without the database, those that do not need it."""
         self._logins.admit(self.told.admin.users, request)
         async with self._making:
-            began = time.monotonic()
-            if began > self._good_until:
-                self._page = await self._render()
-                now = time.monotonic()
-                self._good_until = now + max(_FRESH, _SHARE * (now - began))
-        return web.Response(body=self._page, headers={"Content-Type": metrics.CONTENT_TYPE, "Server": "bridge"})
+            if time.monotonic() > self._good_until:
+                await self._count()
+            page = metrics.render(self._counted)
+        return web.Response(body=page, headers={"Content-Type": metrics.CONTENT_TYPE, "Server": "bridge"})
 
-    async def _render(self) -> bytes:
-        try:
+    async def _count(self) -> None:
+        """Ask the database; what it says is good for a moment, that it says nothing is not."""
+        began = time.monotonic()
+        self._counted = None
+        with contextlib.suppress(errors.Unavailable, TimeoutError):
             async with asyncio.timeout(_DEADLINE):
-                return metrics.render(await counts.snapshot(self._db, self.told))
-        except (errors.Unavailable, TimeoutError):
-            return metrics.render(None)
+                self._counted = await counts.snapshot(self._db, self.told)
+            now = time.monotonic()
+            self._good_until = now + min(_LONGEST, max(_FRESH, _SHARE * (now - began)))
