@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from bridge import contact, errors, formats
 from bridge.contact import Address, Contact, Number
@@ -91,13 +92,22 @@ def test_text_is_one_line_a_number_and_no_number_twice():
     assert written(
         "text", JANE, FIRM, NOBODY, Contact("crm", "5", display_name=" A:\r\nB\t", numbers=JANE.numbers[3:])
     ) == (
-        "+35220333320:Jane Doe:Example S.A.\n"
-        "+352621123456:Jane Doe:Example S.A.\n"
-        "+35220333321:Jane Doe:Example S.A.\n"
-        "4711:Jane Doe:Example S.A.\n"
+        "+35220333320:Jane Doe:Example S.A.:VIP, really\n"
+        "+352621123456:Jane Doe:Example S.A.:VIP, really\n"
+        "+35220333321:Jane Doe:Example S.A.:VIP, really\n"
+        "4711:Jane Doe:Example S.A.:VIP, really\n"
     )
     assert written("text", FIRM) == "+35220333320:Example\n"
     assert written("text", Contact("c", "5", display_name=" A:\r\nB\t", numbers=JANE.numbers[3:])) == "4711:A B\n"
+
+
+def test_text_gives_a_number_to_whose_own_it_is():
+    firm = replace(JANE.numbers[0], company=True)
+    employee = Contact("crm", "1", display_name="Abe", company="Example", numbers=(firm,), tags=("a", "b:c", "a", "d"))
+    assert written("text", employee) == f"{firm.key}:Abe:Example:a:b c\n"
+    assert written("text", employee, JANE).count(firm.key) == 1
+    assert f"{firm.key}:Jane Doe:" in written("text", employee, JANE)
+    assert f"{firm.key}:Abe:" in written("text", employee, replace(employee, display_name="Ben"))
 
 
 def test_csv_is_the_structured_form():

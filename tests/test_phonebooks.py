@@ -44,6 +44,14 @@ def tenant(tmp_path: Path) -> Tenant:
     return config.load(file).tenants["default"]
 
 
+@pytest.fixture(autouse=True)
+async def were_read(db: Store) -> None:
+    """Both sources were read, and there was nothing in them."""
+    await db.execute(
+        "insert into source (tenant, name, read_at) values ('default', 'crm', now()), ('default', 'office', now())"
+    )
+
+
 def crowd(count: int) -> list[Record]:
     return [record(f"{n:05}", f"Person N{n}", f"+352 621 {100_000 + n}") for n in range(count)]
 
@@ -130,3 +138,10 @@ async def test_a_database_lost_on_the_way_is_no_short_book(db: Store, postgres: 
         with pytest.raises(errors.Unavailable, match="the database is not there"):
             async for _ in pieces:
                 pass
+
+
+async def test_a_book_of_a_source_that_was_never_read_is_none(db: Store, tenant: Tenant) -> None:
+    await fill(db, 3)
+    await db.execute("update source set read_at = null where name = 'office'")
+    with pytest.raises(errors.Unavailable, match="office has not been read"):
+        await whole(db, tenant, "staff")

@@ -7,6 +7,7 @@ lines are held until the end, packed as they are (a million in some 40 MB), and 
 from __future__ import annotations
 
 import re
+import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 
@@ -18,6 +19,8 @@ MAX_BOOK = 512 << 20
 """Bytes of a book that are held; twenty million lines are no phone book."""
 
 _GROUP = 2 << 20
+_TAGS = 3
+"""Tags of a line at the most: phones of Mixvoip's show no more."""
 _NUMBER = re.compile(r"(?=.{0,63}?[\d*#])[\d*#+()./\s-]{1,64}")
 
 
@@ -86,18 +89,33 @@ def _contacts(lines: bytes) -> Iterator[Record]:
 
 
 def write(contacts: Iterable[Contact], spell: Callable[[str], str]) -> Iterator[bytes]:
-    """One line a number and no number twice, the first contact having it; the company is the tag."""
+    """One line a number and no number twice; the tags are the company and the contact's own, three at the most.
+
+    Of several contacts the first has it whose own number it is, else the first whose company's.
+    """
     given: set[str] = set()
-    for contact in contacts:
-        name, company = _field(contact.name), _field(contact.company)
-        if not name:
-            continue
-        tail = f":{company}" if company and company != name else ""
-        for number in contact.numbers:
-            shown = spell(number.key) if number.key else ""
-            if shown and shown not in given:
+    with tempfile.SpooledTemporaryFile(max_size=1 << 20) as of_companies:
+        for contact in contacts:
+            name = _field(contact.name)
+            if not name:
+                continue
+            tags = dict.fromkeys(tag for tag in map(_field, (contact.company, *contact.tags)) if tag and tag != name)
+            line = ":".join([name, *list(tags)[:_TAGS]])
+            for number in contact.numbers:
+                shown = spell(number.key) if number.key else ""
+                if not shown or shown in given:
+                    continue
+                if number.company:
+                    of_companies.write(f"{shown}:{line}\n".encode())
+                else:
+                    given.add(shown)
+                    yield f"{shown}:{line}\n".encode()
+        of_companies.seek(0)
+        for told in of_companies:
+            shown = told.split(b":", 1)[0].decode()
+            if shown not in given:
                 given.add(shown)
-                yield f"{shown}:{name}{tail}\n".encode()
+                yield told
 
 
 def _field(text: str) -> str:

@@ -272,8 +272,14 @@ def _format(request: web.BaseRequest) -> Format:
 
 @functools.lru_cache(256)
 def _accepted(header: str) -> Format:
-    """The format that is preferred by name; JSON before others, and where none is named."""
-    named = {_MEDIA[kind]: quality for kind, quality in reversed(_weighed(header)) if kind in _MEDIA and quality > 0}
+    """The format that is preferred by name; JSON before others, and where none is named.
+
+    Who takes anything gets JSON or XML: a text is for whom nothing else will do.
+    """
+    weighed = dict(reversed(_weighed(header)))
+    named = {_MEDIA[kind]: quality for kind, quality in weighed.items() if kind in _MEDIA and quality > 0}
+    if weighed.get("*/*", 0) > 0:
+        named = {format: quality for format, quality in named.items() if format in ("json", "xml")}
     order: list[Format] = sorted(named, key=lambda format: (-named[format], format != "json"))
     return order[0] if order else "json"
 
