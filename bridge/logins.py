@@ -72,7 +72,7 @@ class Login(Generic[S]):
         try:
             return await ask(session)
         except Expired as ended:
-            raise errors.Denied(f"a new login does not help: {ended}") from None
+            raise errors.Denied(f"a new login does not help: {ended}", ended.code or "401") from None
 
     def drop(self) -> S | None:
         """Forget the session, and return it for whoever wants to log out."""

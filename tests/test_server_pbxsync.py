@@ -19,6 +19,7 @@ import pytest
 import structlog
 import yarl
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 from served import SOURCES, Served, configured, parts, serving
 
 from bridge import forgotten, log, metrics, pbxsync
@@ -589,3 +590,26 @@ def iter_pieces(lines: Lines) -> Iterator[bytes]:
     while piece := lines.piece(at):
         yield piece
         at += len(piece)
+
+
+@pytest.mark.parametrize(
+    ("ping", "token", "speaks"),
+    [
+        ((200, '"pong"'), None, "sugarcrm"),
+        ((401, '{"error": "need_login"}'), None, "sugarcrm"),
+        ((404, '{"error": "no_method"}'), None, "sugarcrm"),
+        ((404, "<html>"), (400, '{"error": "invalid_request"}'), "sugarcrm"),
+        ((404, "<html>"), (404, "<html>"), "suitecrm"),
+        ((500, ""), (302, ""), "suitecrm"),
+    ],
+)
+async def test_which_api_a_server_speaks(ping: tuple[int, str], token: tuple[int, str] | None, speaks: str) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        said = ping if request.path.endswith("/ping") else token
+        assert said, "what is known is not asked for again"
+        return web.Response(status=said[0], text=said[1])
+
+    app = web.Application()
+    app.router.add_route("*", "/rest/v11_1/{what:.*}", answer)
+    async with TestServer(app) as server:
+        assert await pbxsync._speaks(str(server.make_url("")).rstrip("/")) == speaks

@@ -22,9 +22,8 @@ from bridge.pbxsync.lines import Gathering, Lines
 from bridge.pbxsync.wanted import Wanted, table
 from bridge.sources import Page, Source, Versions
 
-_NO_API = frozenset({400, 401, 403, 404, 405, 406, 410, 500, 501, *client.REDIRECTS})
+_NO_API = frozenset({400, 401, 403, 404, 405, 406, 410, 415, 422, 500, 501, *client.REDIRECTS})
 """Statuses that may be answered where there is no such API."""
-_PINGED = frozenset({200, 301, 401})
 """Statuses by which Sugar answers a ping: it is let in, of another version, or asked to log in."""
 _PARTING = 3.0
 """Seconds that a logout may take once all is read."""
@@ -124,14 +123,26 @@ async def _to_its_end(work: Callable[..., None], *given: object) -> None:
 
 
 async def _speaks(url: str) -> Literal["sugarcrm", "suitecrm"]:
-    """Which API there is: Sugar's own answers a ping without a login in JSON, if only to ask for one."""
+    """Which API there is: Sugar's own answers a ping, or a login without a name, in JSON, if only as wrong."""
     http = client.Client(url)
     try:
-        answer = await http.request("GET", f"{url}/rest/v11_1/ping", accept=_NO_API, redirects=False, limit=1 << 20)
+        for method, path, body in (("GET", "ping", b""), ("POST", "oauth2/token", b"{}")):
+            answer = await http.request(
+                method,
+                f"{url}/rest/v11_1/{path}",
+                headers={"Content-Type": "application/json"} if body else {},
+                body=body,
+                accept=_NO_API,
+                redirects=False,
+                repeat=True,
+                limit=1 << 20,
+            )
+            try:
+                told = orjson.loads(answer.body)
+            except orjson.JSONDecodeError:
+                continue
+            if told == "pong" or (isinstance(told, dict) and "error" in told):
+                return "sugarcrm"
     finally:
         await http.close()
-    try:
-        told = orjson.loads(answer.body) if answer.status in _PINGED else None
-    except orjson.JSONDecodeError:
-        told = None
-    return "sugarcrm" if told == "pong" or (isinstance(told, dict) and "error" in told) else "suitecrm"
+    return "suitecrm"

@@ -262,7 +262,7 @@ class Listing:
         if row.status in _GONE:
             raise self._gone(row.status)
         if row.status in (401, 403):
-            raise errors.Denied(f"{self._host} forbids reading {self._book.name!r} ({row.status})")
+            raise errors.Denied(f"{self._host} forbids reading {self._book.name!r} ({row.status})", str(row.status))
 
     def _gone(self, status: int) -> errors.Unavailable:
         return errors.Unavailable(f"the address book {self._book.name!r} is not there ({status})")

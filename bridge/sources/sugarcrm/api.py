@@ -194,7 +194,8 @@ class Api:
             return client.TooMuch(f"{self.host} answers 500", code=label)
         if not label:
             if status in (401, 403):
-                return errors.Denied(f"{self.host} answers {status}, and not as Sugar does: something stands before it")
+                told = f"{self.host} answers {status}, and not as Sugar does: something stands before it"
+                return errors.Denied(told, str(status))
             return Refusal(f"{self.host} answers {status}", status, "")
         if status == 401:
             fault = logins.Expired(f"{self.host} does not know the session any more ({label})", label)
