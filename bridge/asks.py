@@ -30,6 +30,8 @@ SQL = store.queries("asks")
 _LOG = log.get()
 _ASK = "bridge_ask"
 _REMEMBERED = 1000
+_AWAY = 30.0
+"""Seconds that sinks which do not answer are waited for."""
 _LIGHT = 10
 """How many times longer than it takes to look at what waits there is no look."""
 _ALIVE = store.lock_key("worker")
@@ -109,14 +111,17 @@ async def _run(db: Store, tenant: Tenant, name: str, request: Request, emit: Emi
 async def _until_delivered(
     db: Store, tenant: Tenant, patience: float, emit: Emit, wake: Callable[[], None]
 ) -> dict[str, str]:
-    """Wait for every sink; the reasons of those that took nothing for `patience` seconds, or refuse our key."""
+    """Wait for every sink; the reasons of those that took nothing for `patience` seconds, or refuse our key.
+
+    Where all that are owed something fail, sooner.
+    """
     await db.execute(health.SQL["probe_now"], tenant.name)
     wake()
     least: dict[str, int] = {}
     moved = time.monotonic()
     while True:
         looked_at = time.monotonic()
-        left, undelivered = {}, {}
+        left, undelivered, working = {}, {}, False
         for name, sink in tenant.sinks.items():
             waiting = 0
             if sink.contacts:
@@ -127,12 +132,13 @@ async def _until_delivered(
                 left[name] = waiting
                 state = await db.row(health.SQL["state"], tenant.name, name)
                 undelivered[name] = (state and state["error"]) or f"{waiting} pushes wait"
+                working = working or not (state and state["error"])
                 if state and state["denied"] and state["waits"]:
                     del left[name]
         if any(count < least.get(name, count + 1) for name, count in left.items()):
             least, moved = left, time.monotonic()
         await emit({"event": "sinks", "waiting": sum(left.values())})
-        if not left or time.monotonic() - moved > patience:
+        if not left or time.monotonic() - moved > (patience if working else min(patience, _AWAY)):
             return undelivered
         # To count millions that wait takes a while, and takes it from those who deliver them.
         await asyncio.sleep(max(0.1, _LIGHT * (time.monotonic() - looked_at)))

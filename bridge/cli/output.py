@@ -10,7 +10,7 @@ import datetime
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -22,6 +22,7 @@ DONE, FAILED, USAGE, HELD = 0, 1, 2, 3
 """Exit codes: done; something failed; wrong command line or configuration; held for approval."""
 
 Value = str | int | float | datetime.datetime | None
+_SOME = 10
 _AGES = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -38,6 +39,14 @@ def say(text: str) -> None:
 def tell(text: str) -> None:
     """A message."""
     print("\n".join(map(printable, text.split("\n"))), file=sys.stderr, flush=True)
+
+
+def some(what: str, rows: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """A line for each of the first of these (id, reason), and one for how many more there are."""
+    for id, reason in rows[:_SOME]:
+        yield f"{what}: {id}: {reason}"
+    if len(rows) > _SOME:
+        yield f"{what}: {len(rows) - _SOME} more: see bridge refused"
 
 
 def document(value: Any) -> None:

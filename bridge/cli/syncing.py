@@ -14,7 +14,6 @@ from bridge import status
 from bridge.asks import Request, Said
 from bridge.cli import delivery, options, output, session
 from bridge.config import Config, Tenant
-from bridge.store import Store
 
 _COUNTS = ("read", "added", "changed", "removed", "unchanged", "refused", "held", "seconds")
 _PUBLIC = ("source", *_COUNTS, "error")
@@ -47,12 +46,15 @@ async def _sync(told: Config, tenant: Tenant, request: Request, seen: Seen) -> N
     async with session.opened(told) as db:
         with seen.following():
             await delivery.perform(db, told, tenant, request, seen.emit)
-        if request.push and not request.dry:
-            await _tell_refused(db, tenant)
+        if not request.dry:
+            found = await status.read(db, [tenant])
+            seen.unreadable = {one.source: [(bad.id, bad.reason) for bad in one.unreadable] for one in found.sources}
+            if request.push:
+                _tell_refused(found)
 
 
-async def _tell_refused(db: Store, tenant: Tenant) -> None:
-    for sink in (await status.read(db, [tenant])).sinks:
+def _tell_refused(found: status.Status) -> None:
+    for sink in found.sinks:
         if sink.refused:
             output.tell(f"{sink.sink}: {sink.refused} numbers are refused until they change: see bridge refused")
 
@@ -68,6 +70,7 @@ class Seen:
         self._reports: list[Said] = []
         self._would: list[Said] = []
         self._undelivered: dict[str, str] = {}
+        self.unreadable: dict[str, list[tuple[str, str]]] = {}
         self._error = ""
 
     @contextlib.contextmanager
@@ -107,9 +110,12 @@ class Seen:
     def _public(self, said: Said) -> dict[str, Any]:
         shown = {name: said[name] for name in _PUBLIC}
         if self._dry:
-            mine = [one for one in self._would if one["source"] == said["source"]]
+            mine = self._mine(said["source"])
             shown["would"] = [{"change": _WOULD[one["change"]], "id": one["id"], "name": one["name"]} for one in mine]
         return shown
+
+    def _mine(self, source: str) -> list[Said]:
+        return [one for one in self._would if one["source"] == source]
 
     def _tell(self) -> None:
         for one in self._reports:
@@ -119,6 +125,11 @@ class Seen:
             for note in one["notes"]:
                 if not note.startswith("held: "):
                     output.tell(f"{name}: {note}")
+            more = one["added"] + one["changed"] + one["removed"] - len(self._mine(name))
+            if self._dry and more > 0:
+                output.tell(f"{name}: {more} more would change, which are not listed")
+            for line in output.some(f"{name}: unreadable", self.unreadable.get(name, ())):
+                output.tell(line)
             if one["held"]:
                 how = "would be held" if self._dry else f"are held: bridge approve {name} lets them through"
                 output.tell(f"{name}: {one['why_held']}; {one['held']} losses {how}")

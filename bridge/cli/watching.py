@@ -14,7 +14,6 @@ from bridge.cli import delivery, options, output, session
 from bridge.config import Config, Tenant
 from bridge.status import Refusal, SinkState, SourceState, Status, Unreadable
 
-_UNREADABLE_SHOWN = 10
 _MOST = 100
 """Sources and sinks that are shown to people; of more the worst."""
 _PATIENCE = 30.0
@@ -106,10 +105,8 @@ def _tell_more(found: Status, many: bool) -> None:
             output.say(f"{name}: left the configuration: {what}")
         for note in source.notes:
             output.say(f"{name}: note: {note}")
-        for bad in source.unreadable[:_UNREADABLE_SHOWN]:
-            output.say(f"{name}: unreadable: {bad.id}: {bad.reason}")
-        if len(source.unreadable) > _UNREADABLE_SHOWN:
-            output.say(f"{name}: unreadable: {len(source.unreadable) - _UNREADABLE_SHOWN} more: see bridge refused")
+        for line in output.some(f"{name}: unreadable", [(bad.id, bad.reason) for bad in source.unreadable]):
+            output.say(line)
     for sink in found.sinks:
         if sink.error:
             name = _name(sink.tenant, sink.sink, many)
