@@ -14,7 +14,7 @@ from bridge.accounts.details import Details
 from bridge.store import Store
 
 SQL = store.queries("accounts")
-DEVICES = 20
+DEVICES = 1000
 """Devices of a user that are remembered."""
 
 
