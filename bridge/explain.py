@@ -9,10 +9,11 @@ from typing import Any
 
 import orjson
 
-from bridge import contact, lookup, numbers
+from bridge import contact, lookup, numbers, store
 from bridge.lookup import Directory
 from bridge.store import Store
 
+SQL = store.queries("explain")
 _MOST = 1_000
 _UNRANKED = 32767
 
@@ -67,9 +68,21 @@ async def explain(db: Store, place: Directory, asked: str) -> Explanation:
         counts = bool(mine) and not meant
         meant = key if counts else meant
         read.append(Reading(key, why, tuple(_candidate(row, counts, answered) for row in mine)))
+    if results and not meant:
+        read.append(await _by_suffix(db, place, [key for key, _ in ways], answered))
     first = next((reading for reading in read if reading.key == meant), None)
     rule = _rule(first.candidates, place) if first else _no_reading(place, ways, results)
     return Explanation(asked, place.region, tuple(read), meant, rule, results)
+
+
+async def _by_suffix(db: Store, place: Directory, keys: Sequence[str], answered: set[str]) -> Reading:
+    """Whose number has the same last digits, and that number."""
+    tail = lookup.tail_of(place, keys)
+    [id] = answered
+    ends = await db.fetch(SQL["ends_with"], place.tenant, *id.split(":", 1), tail)
+    rows = await db.fetch(lookup.SQL["candidates"], place.tenant, [row["number"] for row in ends], _MOST)
+    mine = tuple(_candidate(row, True, answered) for row in rows)
+    return Reading(ends[0]["number"] if ends else tail, f"its last {len(tail)} digits are the same", mine)
 
 
 def _candidate(row: Any, counts: bool, answered: set[str]) -> Candidate:

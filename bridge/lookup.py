@@ -145,12 +145,12 @@ class Lookups:
         keys = readings(place, asked)
         if not keys:
             return NOBODY
-        tail = _tail(place, keys)
+        tail = tail_of(place, keys)
         self._by_tail |= bool(tail)
         depends = self._answers.asking(place.tenant, (*keys, _tail_key(tail)) if tail else keys)
         found = await self._questions.ask(Question(place.tenant, keys, place.limit))
         if not found and tail:
-            found = await _by_suffix(self._questions.store, place.tenant, keys, tail)
+            found = await _by_suffix(self._questions.store, place.tenant, asked, keys, tail)
         body = render(place, found)
         self._answers.keep((place, asked), depends, body)
         return body
@@ -245,10 +245,10 @@ async def answer_once(db: Store, place: Directory, asked: str) -> bytes:
         return NOBODY
     question = Question(place.tenant, keys, place.limit)
     [found] = questions.sort_out(await db.fetch(questions.SQL["find"], *questions.arguments([question])), [question])
-    tail = _tail(place, keys)
+    tail = tail_of(place, keys)
     if not found and tail:
         await prepare(db, place.suffix)
-        found = await _by_suffix(db, place.tenant, keys, tail)
+        found = await _by_suffix(db, place.tenant, asked, keys, tail)
     return render(place, found)
 
 
@@ -280,7 +280,7 @@ def _plain(place: Directory, asked: str) -> str:
     return "+" + asked if whole else ""
 
 
-def _tail(place: Directory, keys: Sequence[str]) -> str:
+def tail_of(place: Directory, keys: Sequence[str]) -> str:
     """The last digits to match by where that is asked for and the number has as many; else ""."""
     digits = keys[0].removeprefix("+")
     return digits[-place.suffix :] if place.suffix and len(digits) >= place.suffix and digits.isdigit() else ""
@@ -291,8 +291,8 @@ def _tail_key(tail: str) -> str:
     return "…" + tail
 
 
-async def _by_suffix(db: Store, tenant: str, keys: Sequence[str], tail: str) -> list[Found]:
-    """The only contact with these last digits, unless both numbers are whole and of different countries."""
+async def _by_suffix(db: Store, tenant: str, asked: str, keys: Sequence[str], tail: str) -> list[Found]:
+    """The only contact with these last digits, unless it was asked for a whole number of another country."""
     try:
         async with asyncio.timeout(DEADLINE):
             async with db.of(tenant).pooled() as connection:
@@ -300,13 +300,14 @@ async def _by_suffix(db: Store, tenant: str, keys: Sequence[str], tail: str) -> 
                 rows = await find.fetch(tenant, tail, within=DEADLINE)
     except TimeoutError:
         raise errors.Unavailable(f"the database does not answer within {DEADLINE:.0f} s", after=1.0) from None
-    if len(rows) != 1 or not _may_match(keys, rows[0]["number"]):
+    if len(rows) != 1 or not _may_match(asked, keys, rows[0]["number"]):
         return []
     return [(rows[0]["source"], rows[0]["body"])]
 
 
-def _may_match(keys: Sequence[str], stored: str) -> bool:
-    codes = {plans.split(key[1:])[0] for key in keys if key.startswith("+")}
+def _may_match(asked: str, keys: Sequence[str], stored: str) -> bool:
+    dialled = "".join(filter(str.isdigit, asked)).removeprefix("00")
+    codes = {plans.split(key[1:])[0] for key in keys if key == "+" + dialled}
     return not codes or not stored.startswith("+") or plans.split(stored[1:])[0] in codes
 
 

@@ -229,6 +229,17 @@ async def test_explain_tells_readings_candidates_the_rule_and_the_sinks(place: P
     assert "\npbx: number=+352621111111 state=clean " in plain
 
 
+async def test_explain_names_whom_the_last_digits_found(place: Place) -> None:
+    config = place.home / "bridge.toml"
+    config.write_text(config.read_text() + '[connector]\ntoken = "t"\nsuffix = 7\n')
+    await place("sync")
+    ran = await place("explain", "--json", "099 1111111")
+    assert ran.json["rule"] == "no contact has the whole number, and one alone has its last 7 digits"
+    [candidate] = ran.json["readings"][-1]["candidates"]
+    assert (candidate["name"], candidate["number"], candidate["answered"]) == ("Ann Lee", "+352621111111", True)
+    assert candidate["read_at"]
+
+
 async def test_status_of_what_never_ran_and_of_what_fails(place: Place) -> None:
     ran = await place("status")
     told = [line.split(" ")[0] + " " + line.rpartition(" ")[2] for line in ran.out.splitlines()[1:]]

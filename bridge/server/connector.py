@@ -42,19 +42,17 @@ class Guard:
         self._paused = 0
 
     async def refuse(self, said: str) -> NoReturn:
-        """401, or 429 for an address that has guessed too often; a right token is never refused for it."""
+        """401, after a pause for an address that has guessed too often; a right token is never refused for it."""
         wait = self.throttle.wrong(said)
         if self.access.due():
             self.access.write("lookup.denied", address=said, throttled=bool(wait))
-        if not wait:
-            raise Refusal(401, "the token is wrong")
-        if self._paused < _PAUSED_MOST:
+        if wait and self._paused < _PAUSED_MOST:
             self._paused += 1
             try:
                 await asyncio.sleep(_PAUSE)
             finally:
                 self._paused -= 1
-        raise Refusal(429, "too many wrong tokens from this address", after=wait)
+        raise Refusal(401, "the token is wrong", after=wait or None)
 
 
 class Connector:
