@@ -153,4 +153,4 @@ def _text(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return "" if value is None else str(value).lower()
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    return text.strip()[:_LONGEST]
+    return text.replace("\0", " ").strip()[:_LONGEST]

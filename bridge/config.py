@@ -314,7 +314,7 @@ def _check_workflows(file: Document, raw: Mapping[str, Any], sources: Mapping[st
         if source not in sources:
             file.wrong(f"{key}.source", _no_source(source, sources))
         elif (found := sources[source]) and found.type in READ_ONLY and workflow.get("action") != "webhook":
-            file.wrong(f"{key}.source", f'is "{source}", a {found.type}, which is only read; right is a CRM')
+            file.warn(f"{key}.source", f'is "{source}", a {found.type}, which is only read; right is a CRM')
 
 
 def _check_paths(file: Document, connector: keys.Connector | None, provisioning: keys.Provisioning | None) -> None:

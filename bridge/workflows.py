@@ -76,8 +76,7 @@ async def _outcome(db: Store, tenant: str, key: str, patience: float) -> Mapping
     while True:
         row = await db.row(SQL["outcome"], tenant, key)
         if row is not None and row["state"] == "done":
-            made = {"id": row["made_id"], "url": row["made_url"]}
-            return {name: value for name, value in made.items() if value}
+            return {"id": row["made_id"], "url": row["made_url"]}
         if row is None or row["state"] == "failed" or time.monotonic() + pause > end:
             return {}
         await asyncio.sleep(pause)

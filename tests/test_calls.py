@@ -123,3 +123,7 @@ def test_the_key_is_that_of_the_call_and_of_nothing_else() -> None:
         calls.key("default", "CallFlow", calls.read({**TOLD, "startedTime": "2026-11-21T09:00:01Z"})),
     ]
     assert first not in others
+
+
+def test_a_nul_in_what_is_told_is_a_blank() -> None:
+    assert calls.read({"contactCrmId": "\0crm:7\0"}).contact == "crm:7"

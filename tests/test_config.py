@@ -315,6 +315,21 @@ def test_a_literal_secret_in_a_file_that_others_can_read_is_a_warning(tmp_path, 
     }
 
 
+def test_a_workflow_at_a_source_that_is_only_read_is_a_warning(tmp_path):
+    text = """region = "LU"
+[source.list]
+type = "file"
+path = "list.vcf"
+[connector]
+token = "x"
+[connector.workflow.A]
+action = "note"
+source = "list"
+"""
+    [warning] = loaded(tmp_path, text).warnings
+    assert 'connector.workflow.A.source: is "list", a file, which is only read; right is a CRM' in warning
+
+
 def test_http_to_another_machine_and_an_unchecked_certificate_are_warnings(tmp_path):
     text = CARDDAV.replace("https://dav", "http://dav") + 'username = "u"\npassword = "p"\nverify = false'
     got = [warning.split("bridge.toml:")[1].split(": ")[0] for warning in loaded(tmp_path, text).warnings]
@@ -419,10 +434,6 @@ def test_any_free_port_may_be_asked_for_twice(tmp_path):
         (
             "[connector.workflow.A]\naction='note'\nsource='fil'",
             'connector.workflow.A.source: is "fil" and there is no such source, did you mean "file"?',
-        ),
-        (
-            "[connector.workflow.A]\naction='note'\nsource='file'",
-            'connector.workflow.A.source: is "file", a file, which is only read',
         ),
     ],
 )
