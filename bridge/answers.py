@@ -70,6 +70,9 @@ class Answers:
     def changed(self, tenant: str, numbers: Iterable[str]) -> None:
         """Answers that depend on any of these numbers are right no more."""
         self._count += 1
+        if not self._kept:
+            self._forgotten = self._count  # nothing is here that could be wrong; what is being asked for is not kept
+            return
         for number in numbers:
             self._changed[tenant, number] = self._count
         if len(self._changed) > self._most:

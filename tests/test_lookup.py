@@ -250,6 +250,19 @@ def test_more_changes_than_can_be_remembered_forget_all() -> None:
     assert answers.get("kept") is None
 
 
+def test_changes_cost_nothing_while_nothing_is_kept() -> None:
+    answers = Answers()
+    answers.live = True
+    before = answers.asking("default", ["+0"])
+    for n in range(1000):
+        answers.changed("default", [f"+{n}"])
+    assert not answers._changed
+    answers.keep("asked", before, b"old")
+    assert answers.get("asked") is None
+    answers.keep("asked", answers.asking("default", ["+0"]), b"new")
+    assert answers.get("asked") == b"new"
+
+
 async def test_lost_listener_forgets_and_comes_back(db: Store, place: Directory) -> None:
     await hold(db, "crm", ALEXA)
     lookups = Lookups(db)

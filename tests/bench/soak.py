@@ -103,7 +103,8 @@ class Tenant:
         key = f"p{self.made}"
         if len(self.people) > 12 and dice.random() < 0.6:
             key = dice.choice(sorted(self.people))
-            if dice.random() < 0.4:
+            # As many come as go: what grows is the daemon's own.
+            if dice.random() < (0.4 if len(self.people) < 30 else 0.9):
                 del self.people[key]
                 self.crm.remove_person(key)
                 return
