@@ -5,16 +5,14 @@ from __future__ import annotations
 from bridge.keys import Guard
 
 
-def judge(losses: int, lately: int, before: int, after: int, guard: Guard, of: str = "contacts", waits: int = 0) -> str:
+def judge(losses: int, lately: int, before: int, after: int, guard: Guard, of: str = "contacts") -> str:
     """Why these losses must wait, or "" if they may go.
 
     `lately`: losses that runs of the last day took by themselves; `before` and `after`: how many are held of what is
-    counted (`of`); `waits`: of these losses those that are held already.
+    counted (`of`).
     """
     if losses and before and not after:
         return f"the source reads empty: all {before} {of} would go"
-    if waits:
-        return f"{waits} of {losses} losses wait for approval already"
     total, base = losses + lately, before + lately
     share = 100 * total / base if base else 0.0
     if not losses or total <= guard.floor or (share <= guard.percent and total <= guard.most):

@@ -256,8 +256,7 @@ async def _commit(
         tally = await session.row(SQL["tally"])
         lately = await session.value(SQL["lost_lately"], *key)
         after = before + tally["added"] - tally["removed"]
-        waits = await session.value(SQL["still_waits"], *key) if tally["losses"] else 0
-        why = losses.judge(tally["losses"], lately, before, after, job.guard, waits=waits)
+        why = losses.judge(tally["losses"], lately, before, after, job.guard)
         if dry:
             report = replace(_counted(report, tally, after), why_held=why, held=tally["losses"] if why else 0)
             report = replace(report, refused=await _would_refuse(session, key, complete=last.complete))

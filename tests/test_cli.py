@@ -231,7 +231,7 @@ async def test_explain_tells_readings_candidates_the_rule_and_the_sinks(place: P
 
 async def test_explain_names_whom_the_last_digits_found(place: Place) -> None:
     config = place.home / "bridge.toml"
-    config.write_text(config.read_text() + '[connector]\ntoken = "t"\nsuffix = 7\n')
+    config.write_text(config.read_text() + "suffix = 7\n")
     await place("sync")
     ran = await place("explain", "--json", "099 1111111")
     assert ran.json["rule"] == "no contact has the whole number, and one alone has its last 7 digits"

@@ -235,25 +235,6 @@ async def test_a_later_run_that_wants_no_loss_ends_the_hold(db: Store) -> None:
     assert source.asked == [None, {"n": 1}, None]
 
 
-async def test_what_is_held_waits_for_approval_though_it_becomes_less(db: Store) -> None:
-    source = Listed(*crowd(40))
-    await sync.run(db, JOB, source)
-    source.records = crowd(20)
-    await sync.run(db, JOB, source)
-    await approval.held(db, "default", "crm", shown=True)
-    source.records = crowd(36)
-    report = await sync.run(db, JOB, source)
-    assert (report.held, report.why_held) == (4, "4 of 4 losses wait for approval already")
-    source.records = crowd(35)
-    assert (await sync.run(db, JOB, source)).held == 5
-    assert (await approval.approve(db, JOB))["held"] == 1, "it was not shown"
-    assert (await sync.run(db, JOB, source)).held == 1, "and waits on"
-    await approval.held(db, "default", "crm", shown=True)
-    assert (await approval.approve(db, JOB)) == {"added": 0, "changed": 0, "removed": 1, "held": 0}
-    report = await sync.run(db, JOB, source)
-    assert (report.held, len(await contacts(db))) == (0, 35)
-
-
 async def test_numbers_that_are_none_are_told_for_as_long_as_they_are_held(db: Store) -> None:
     odd = revised(ANN, numbers=(*ANN.numbers, RawNumber("call the desk"), RawNumber("see Bob")))
     told = "2 numbers are kept as written and not pushed: they are no phone numbers"

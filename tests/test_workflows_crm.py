@@ -66,7 +66,7 @@ async def test_a_call_is_written_into_the_crm_that_the_caller_came_from(
 
                 made = await ask()
                 assert made["id"]
-                assert made.get("url", "https://").startswith("http")
+                assert made["url"].startswith("http") or (made["url"] == "" and crm in ("zimbra", "carddav"))
                 assert await ask() == made
                 # Even where the queue has lost its memory, the CRM's own mark tells that it was done.
                 await db.execute("delete from workflow_call")

@@ -93,11 +93,6 @@ set shown = held.shown and held.loss = excluded.loss and held.checksum is not di
     names = excluded.names, named = excluded.named, callable = excluded.callable, modified = excluded.modified,
     body = excluded.body;
 
--- name: still_waits
--- Losses that an earlier run had held, and that this one wants as well.
-select count(*)::int from change x join held h on h.tenant = $1 and h.source = $2 and h.id = x.id
-where x.loss is not null and h.loss <> 'extension';
-
 -- name: newly_held
 select exists (select from held where tenant = $1 and source = $2 and since = now());
 
