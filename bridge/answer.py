@@ -54,8 +54,9 @@ from bridge.store import Store
 _FINISH, _LAST = 3.0, 0.5
 """Seconds that requests under way have to end, and their answers to leave."""
 _LOOK = 1.0
-_TURN = 0.0005
-"""Seconds that a thread which loads a configuration or makes a phone book keeps lookups waiting at a time."""
+_TURN = 0.0001
+"""Seconds that a thread which loads a configuration or makes a phone book keeps lookups waiting at a time; each takes
+several turns, and at five times as much they queue up (tests/bench/tenants.py)."""
 _LOG = log.get()
 
 

@@ -103,7 +103,7 @@ class Folder:
         key = KEY if self.pbx else f"manager-{n}-key"
         path = self.place / "tenants" / f"{name(n)}.toml"
         path.write_text(
-            f'[source.crm]\n{source}\nevery = "15m"\n[sink.pbx]\ntype = "ccm"\nsecurity_key = "{key}"\n'
+            f'[source.crm]\n{source}\nevery = "15m"\n[sink.pbx]\ntype = "ccm"\nrate = 1000\nsecurity_key = "{key}"\n'
             f'url = "{pbx}"\n[connector]\ntoken = "{TOKEN}"\nlimit = {limit}\n'
         )
         path.chmod(0o600)
