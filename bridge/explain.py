@@ -68,20 +68,19 @@ async def explain(db: Store, place: Directory, asked: str) -> Explanation:
         counts = bool(mine) and not meant
         meant = key if counts else meant
         read.append(Reading(key, why, tuple(_candidate(row, counts, answered) for row in mine)))
-    if results and not meant:
-        read.append(await _by_suffix(db, place, [key for key, _ in ways], answered))
+    tail = lookup.tail_of(place, [key for key, _ in ways]) if ways else ""
+    if results and not meant and tail:
+        read.append(await _by_suffix(db, place, tail, results[0]["id"]))
     first = next((reading for reading in read if reading.key == meant), None)
     rule = _rule(first.candidates, place) if first else _no_reading(place, ways, results)
     return Explanation(asked, place.region, tuple(read), meant, rule, results)
 
 
-async def _by_suffix(db: Store, place: Directory, keys: Sequence[str], answered: set[str]) -> Reading:
+async def _by_suffix(db: Store, place: Directory, tail: str, id: str) -> Reading:
     """Whose number has the same last digits, and that number."""
-    tail = lookup.tail_of(place, keys)
-    [id] = answered
     ends = await db.fetch(SQL["ends_with"], place.tenant, *id.split(":", 1), tail)
     rows = await db.fetch(lookup.SQL["candidates"], place.tenant, [row["number"] for row in ends], _MOST)
-    mine = tuple(_candidate(row, True, answered) for row in rows)
+    mine = tuple(_candidate(row, True, {id}) for row in rows)
     return Reading(ends[0]["number"] if ends else tail, f"its last {len(tail)} digits are the same", mine)
 
 

@@ -23,6 +23,7 @@ DONE, FAILED, USAGE, HELD = 0, 1, 2, 3
 
 Value = str | int | float | datetime.datetime | None
 _SOME = 10
+"""Of many that are alike so many are named."""
 _AGES = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 

@@ -24,7 +24,6 @@ from bridge.sources import Page, Source, Versions
 
 _NO_API = frozenset({400, 401, 403, 404, 405, 406, 410, 415, 422, 500, 501, *client.REDIRECTS})
 """Statuses that may be answered where there is no such API."""
-"""Statuses by which Sugar answers a ping: it is let in, of another version, or asked to log in."""
 _PARTING = 3.0
 """Seconds that a logout may take once all is read."""
 _AT_WORK = ThreadPoolExecutor(1, "pbxsync")
