@@ -61,17 +61,17 @@ class Fenced(Unavailable):
 class Refused(BridgeError):
     """This record is not taken until it changes; `absent`, `present`: because it is not there, or is there already.
 
-    `named`: because of its names.
+    `perhaps_absent`: the sink's own word, by which what may never have arrived is not there.
     """
 
     def __init__(
-        self, code: str, reason: str, *, absent: bool = False, present: bool = False, named: bool = False
+        self, code: str, reason: str, *, absent: bool = False, present: bool = False, perhaps_absent: bool = False
     ) -> None:
         super().__init__(reason)
         self.code = code
         self.absent = absent
         self.present = present
-        self.named = named
+        self.perhaps_absent = perhaps_absent
 
 
 class Held(BridgeError):

@@ -293,7 +293,7 @@ class Outbox:
             await self._sink.send(push)
         except errors.Refused as refusal:
             # Of an entry that may never have arrived any word but one on its names says that it is not there.
-            absent = refusal.absent or push.op == "delete" or (task.may_be_absent(push) and not refusal.named)
+            absent = refusal.absent or push.op == "delete" or (task.may_be_absent(push) and refusal.perhaps_absent)
             if push.op == "add" or not absent:
                 raise
             return True

@@ -232,7 +232,8 @@ class CallControlManager:
         if code.startswith("INVALID_") or code.endswith("_INVALID"):
             what = FIELDS.get(code, "this entry")
             reason = f"the Call Control Manager does not take {what} ({code})"
-            return errors.Refused(code, reason, absent=exists and code in NUMBER_ERRORS, named=code in NAME_ERRORS)
+            absent, perhaps = exists and code in NUMBER_ERRORS, exists and code not in NAME_ERRORS
+            return errors.Refused(code, reason, absent=absent, perhaps_absent=perhaps)
         if exists and says_absent(f"{code.replace('_', ' ')}. {message}"):
             return errors.Refused(code, f"the Call Control Manager holds no such entry ({code}){said}", absent=True)
         return errors.Unavailable(f"the Call Control Manager failed ({code}){said}", code=code)
