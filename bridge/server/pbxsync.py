@@ -83,7 +83,7 @@ class PbxSync:
         except Exception as fault:
             # The last resort stands here and not in the server, whose log would hold the path and the fault's text.
             no = _judged(fault)
-        if no.status == 401:
+        if no.why == "login":
             self._errands.throttle.wrong(address)
         self._note(address, kind, no.status, no.why, began)
         return no.reply()
@@ -91,7 +91,7 @@ class PbxSync:
     def _wanted(self, request: web.BaseRequest, address: str) -> Wanted:
         """What is asked for, where anything may be asked from there."""
         if wait := self._errands.throttle.wait(address):
-            raise _No(429, "too many wrong logins from this address", "throttled", wait)
+            raise _No(401, "too many wrong logins from this address: ask again later", "throttled", wait)
         if request.method != "GET":
             raise _No(405, "right is GET", "method")
         path, _, query = request.raw_path.partition("?")
@@ -141,7 +141,7 @@ def _judged(fault: Exception) -> _No:
         case errors.Denied():
             return _No(401, "the server does not take this login", "login")
         case TimeoutError() | client.Late():
-            return _No(504, "the server took too long", "time-out")
+            return _No(502, "the server took too long", "time-out")
         case pbxsync.Partial():
             text = f"{fault.missing or 'some'} of the server's contacts cannot be read, so none are given"
             return _No(502, text, "partial")
