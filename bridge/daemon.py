@@ -22,7 +22,8 @@ from bridge import embedded, errors, log, sockets, systemd
 _LOG = log.get()
 _SILENT = 15.0
 """Seconds without a sign of life after which a process is taken for frozen."""
-_STOP_WITHIN = 7.0
+_LEAVE_WITHIN, _STOP_WITHIN = 9.0, 6.0
+"""Seconds after SIGTERM by which all has ended, and by which both processes have: the database gets what is left."""
 _STEADY = 30.0
 """Seconds that a process must live for its next start to be immediate."""
 _PATIENCE = 60_000_000
@@ -141,20 +142,42 @@ async def keep(config: Path, state_dir: Path, database: str, http: Sequence[str]
     for one in (one for made in listening.values() for one in made):
         one.set_inheritable(True)
     systemd.notify("STATUS=starting the database")
-    server = await embedded.open(state_dir) if database == "embedded" else None
+    server = await _opened(state_dir, told) if database == "embedded" else None
+    if database == "embedded" and not server:
+        return 0
+    fds = {name: [one.fileno() for one in made] for name, made in listening.items()}
+    env = {**os.environ, "BRIDGE_DSN": server.dsn if server else database, "BRIDGE_SOCKETS": json.dumps(fds)}
+    if server:
+        env["BRIDGE_EMBEDDED"] = "1"
+    options = ["--config", str(config)]
+    answer = Child("bridge.answer", options, env, [fd for made in fds.values() for fd in made])
+    worker = Child("bridge.worker", options, env, (), died=lambda: _count(answer))
     try:
-        fds = {name: [one.fileno() for one in made] for name, made in listening.items()}
-        dsn = server.dsn if server else database
-        env = {**os.environ, "BRIDGE_DSN": dsn, "BRIDGE_SOCKETS": json.dumps(fds)}
-        if server:
-            env["BRIDGE_EMBEDDED"] = "1"
-        options = ["--config", str(config)]
-        answer = Child("bridge.answer", options, env, [fd for made in fds.values() for fd in made])
-        worker = Child("bridge.worker", options, env, (), died=lambda: _count(answer))
         return await _until_told(answer, worker, told)
     finally:
+        ends = time.monotonic() + _LEAVE_WITHIN
+        await asyncio.gather(*(one.stop(_STOP_WITHIN) for one in (answer, worker)))
         if server:
-            await server.close()
+            await server.close(ends - time.monotonic())
+        _LOG.info("daemon.stopped")
+
+
+async def _opened(state_dir: Path, told: asyncio.Queue[int]) -> embedded.Embedded | None:
+    """The embedded database, which may take minutes to start after a crash; None where SIGTERM came first."""
+    opening = asyncio.ensure_future(embedded.open(state_dir))
+    try:
+        while True:
+            heard = asyncio.ensure_future(told.get())
+            await asyncio.wait({opening, heard}, return_when=asyncio.FIRST_COMPLETED)
+            if opening.done():
+                if not heard.cancel():
+                    told.put_nowait(heard.result())
+                return opening.result()
+            if heard.result() != signal.SIGHUP:
+                return None
+    finally:
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
 
 
 def _count(answer: Child) -> None:
@@ -191,8 +214,6 @@ async def _until_told(answer: Child, worker: Child, told: asyncio.Queue[int]) ->
         for task in keeping:
             task.cancel()
         await asyncio.gather(*keeping, notifying, return_exceptions=True)
-        await asyncio.gather(*(one.stop(_STOP_WITHIN) for one in (answer, worker)))
-        _LOG.info("daemon.stopped")
 
 
 async def _notify(answer: Child, worker: Child) -> None:

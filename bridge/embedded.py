@@ -33,7 +33,7 @@ from bridge import errors, postgres
 
 SOCKET_LIMIT = 107  # bytes of a socket's path, on Linux
 LOG_MOST, LOG_KEPT = 4_000_000, 1_000_000  # bytes
-START_WITHIN, STOP_WITHIN = 120.0, 6.0  # seconds; after a crash, up to 2 GB of WAL are read first
+START_WITHIN, STOP_WITHIN, QUIT_WITHIN = 120.0, 7.0, 1.0  # seconds; after a crash, up to 2 GB of WAL are read first
 POLL, LOOK_EVERY = 0.01, 5.0  # seconds
 
 
@@ -60,15 +60,15 @@ class Embedded:
         self._server = server
         self._looking: asyncio.Task[None] | None = asyncio.create_task(self._look_after())
 
-    async def close(self) -> None:
-        """Leave, and stop the server as the last to leave; closing again does nothing."""
+    async def close(self, within: float = STOP_WITHIN) -> None:
+        """Leave, and stop the server as the last to leave, in so many seconds; closing again does nothing."""
         looking, self._looking = self._looking, None
         if looking is None:
             return
         self._server.abandoned.set()
         looking.cancel()
         await asyncio.gather(looking, return_exceptions=True)
-        await asyncio.to_thread(self._server.leave)
+        await asyncio.to_thread(self._server.leave, within)
 
     async def _look_after(self) -> None:
         while True:
@@ -110,15 +110,16 @@ class _Server:
         where = quote(str(self._socket_dir()), safe="/")
         self.dsn = f"postgresql://{postgres.ROLE}@/bridge?host={where}&port=5432"
 
-    def leave(self) -> None:
+    def leave(self, within: float = STOP_WITHIN) -> None:
         """End the registration, and stop the server if it was the last; does nothing where there is none."""
+        end = time.monotonic() + within
         users, self._users = self._users, None
         if users is None:
             return
         try:
-            with contextlib.suppress(errors.Unavailable), self._alone(leaving=True):
+            with contextlib.suppress(errors.Unavailable), self._alone(leaving=True, within=within):
                 if _take(users):
-                    self._stop()
+                    self._stop(end)
         finally:
             os.close(users)
 
@@ -164,12 +165,11 @@ class _Server:
         return opened
 
     @contextlib.contextmanager
-    def _alone(self, *, leaving: bool = False) -> Iterator[None]:
+    def _alone(self, *, leaving: bool = False, within: float = START_WITHIN) -> Iterator[None]:
         """Nobody else starts or stops the server meanwhile."""
         lock = self._open("start.lock")
         try:
-            seconds = STOP_WITHIN if leaving else START_WITHIN
-            self._wait(lambda: _take(lock), seconds, "another process starts or stops it", leaving=leaving)
+            self._wait(lambda: _take(lock), within, "another process starts or stops it", leaving=leaving)
             yield
         finally:
             os.close(lock)
@@ -247,14 +247,17 @@ class _Server:
         finally:
             os.close(home)
 
-    def _stop(self) -> None:
-        """A fast shutdown; an immediate one, which the next start recovers from, if that takes too long."""
-        for order in (signal.SIGINT, signal.SIGQUIT):
+    def _stop(self, end: float) -> None:
+        """A fast shutdown; an immediate one, which the next start recovers from, if that lasts until a second before
+        `end`."""
+        for order, until in ((signal.SIGINT, end - QUIT_WITHIN), (signal.SIGQUIT, end)):
             with contextlib.suppress(errors.Unavailable):
                 # Just started, it has yet to write its number down.
-                self._wait(lambda: self._pid() is not None or not self.runs(), 1.0, "it has no number", leaving=True)
+                left = until - time.monotonic()
+                self._wait(lambda: self._pid() is not None or not self.runs(), left, "it has no number", leaving=True)
                 self._signal(order)
-                self._wait(lambda: not self.runs(), STOP_WITHIN, "it has not stopped", leaving=True)
+                left = until - time.monotonic()
+                self._wait(lambda: not self.runs(), left, "it has not stopped", leaving=True)
                 break
         where = self._socket_dir()
         if where != self._data:

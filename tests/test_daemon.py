@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import random
 import signal
@@ -168,6 +169,38 @@ async def test_the_end_comes_soon_without_a_database(tmp_path: Path, url: str) -
         assert code == 0
         assert seconds < 5
         assert "database-password" not in daemon.text()
+    finally:
+        await daemon.end()
+
+
+async def test_the_end_comes_soon_though_everything_is_frozen(tmp_path: Path, url: str, manager: Manager) -> None:
+    async with running(tmp_path, url, "embedded", PEOPLE) as daemon:
+        await holds(manager, PEOPLE)
+        for pid in [*daemon.children(), *postgres_of(daemon.state)]:
+            os.kill(pid, signal.SIGSTOP)
+        code, seconds = await daemon.stop()
+        assert (code, len(daemon.log("process.late"))) == (0, 2)
+        assert seconds < 10
+        kill_all(postgres_of(daemon.state))
+        await daemon.start()
+        await daemon.ready()
+        assert await daemon.names(number(0)) == [PEOPLE[0]]
+
+
+async def test_the_end_comes_soon_while_the_database_starts(tmp_path: Path, url: str) -> None:
+    daemon = Daemon(tmp_path, url)
+    (daemon.state / "postgres").mkdir(parents=True)
+    try:
+        with (daemon.state / "postgres" / "start.lock").open("w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            await daemon.start()
+            await until(lambda: len(os.listdir(f"/proc/{daemon.pid}/task")) > 1, why="it waits in its thread")
+            daemon.signal(signal.SIGHUP)
+            await asyncio.sleep(0.3)
+            assert alive(daemon.pid)
+            code, seconds = await daemon.stop()
+        assert code == 0
+        assert seconds < 5
     finally:
         await daemon.end()
 
