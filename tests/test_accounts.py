@@ -22,7 +22,7 @@ from bridge.accounts.sheet import Bad
 from bridge.contact import User
 from bridge.demo.manager import Manager
 from bridge.keys import Secret
-from bridge.server.desk import Desk
+from bridge.server.desk import Desk, Turned
 from bridge.store import Store
 
 ANN = Change("ann", "ann's password", "29de?8", {"sipusername": "user1", "transport": "TLS"})
@@ -394,16 +394,32 @@ async def test_a_lost_connection_costs_nobody_an_answer(db: Store, logins: Login
     assert await logins.look("default", "ann")
 
 
-async def test_check_is_for_accounts_that_are_not_disabled_and_counts_guesses(db: Store) -> None:
+async def test_the_desk_admits_by_tenant_and_counts_guesses(db: Store) -> None:
     await save(db, ANN, BOB)
     desk = Desk(db)
     try:
-        assert await desk.check("default", "ann", "ann's password")
-        assert not await desk.check("acme", "ann", "ann's password")
-        await accounts.switch(db, "default", "ann", disabled=True)
-        assert not await desk.check("default", "ann", "ann's password")
-        got = await asyncio.gather(*(desk.check("default", "bob", f"guess{n}") for n in range(10)))
-        assert (got, await desk.check("default", "bob", "bob's password")) == ([False] * 10, False)
+        assert (await desk.admit("default", [("ann", "ann's password")]))[0] == "ann"
+        with pytest.raises(Turned):
+            await desk.admit("acme", [("ann", "ann's password")])
+        guesses = (desk.admit("default", [("bob", f"guess{n}")]) for n in range(10))
+        got = await asyncio.gather(*guesses, return_exceptions=True)
+        assert [type(one) for one in got] == [Turned] * 10
+        with pytest.raises(Turned) as turned:
+            await desk.admit("default", [("bob", "bob's password")])
+        assert turned.value.wait > 0
+    finally:
+        await desk.close()
+
+
+async def test_no_name_fails_the_look_up_of_others(db: Store) -> None:
+    await save(db, ANN)
+    desk = Desk(db)
+    try:
+        odd = [desk.admit("default", [(f"a{odd}b", "x")], device=odd) for odd in ("\0", "\ud800", "\x1f")]
+        good = [desk.admit("default", [("ann", "ann's password")]) for _ in range(20)]
+        *odd, good = await asyncio.gather(*odd, asyncio.gather(*good), return_exceptions=True)
+        assert [type(one) for one in odd] == [Turned] * 3
+        assert [name for name, _ in good] == ["ann"] * 20
     finally:
         await desk.close()
 

@@ -128,7 +128,7 @@ async def served(db: Store, tmp_path: Path) -> AsyncIterator[Served]:
         await accounted(db, told, tenant, f"{tenant}-login")
     desk = Desk(db, Throttle(most=3), Throttle(most=MANY), Logins(db))
     made = parts(db, Lookups(db), told)
-    library = Library(made.library.shelf, desk.check, Throttle(most=MANY))
+    library = Library(made.library.shelf, desk, Throttle(most=MANY))
     library.names = Throttle(most=MANY)
     async with serving(db, told, desk=desk, library=library, guard=Guard(Throttle(most=MANY))) as served:
         yield served

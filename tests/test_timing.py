@@ -153,7 +153,7 @@ async def place(db: Store, tmp_path: Path) -> AsyncIterator[Place]:
     await saving.save(db, "default", changes, Seal(bytes(32)), passwords, {})
     await accounts.switch(db, "default", "bob", disabled=True)
     shelf = parts(db, Lookups(db), told).library.shelf
-    library = Library(shelf, desk.check, Throttle(most=1000))
+    library = Library(shelf, desk, Throttle(most=1000))
     async with serving(db, told, desk=desk, library=library) as served:
         yield Place(served, passwords)
     await shelf.close()

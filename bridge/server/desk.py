@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bridge.accounts import details
 from bridge.accounts.logins import Logins, Poll
 from bridge.server.access import Access
 from bridge.server.peers import Throttle
 from bridge.store import Store
 
 _USERS = _ADDRESSES = 50_000
+_LONGEST = 300
+"""Characters of a user name that are looked at; no account has so long a name."""
 
 
 class Turned(Exception):
@@ -42,6 +45,7 @@ class Desk:
 
         An address of "" is not counted.
         """
+        ways = list(dict.fromkeys((_named(username), password) for username, password in ways))
         users = [f"{tenant}\0{username}" for username, _ in ways]
 
         def wait() -> float:
@@ -51,7 +55,7 @@ class Desk:
             raise Turned(seconds)
         found = None
         for username, password in ways:
-            poll = await self._logins.look(tenant, username, device)
+            poll = await self._logins.look(tenant, username, storable(device))
             # Among many guesses at once, those behind the tenth wrong one are not looked at.
             right = self._logins.known(poll, password) or await self._logins.right(poll, password, unless=wait)
             if right and poll:
@@ -67,14 +71,15 @@ class Desk:
             raise Turned
         return found
 
-    async def check(self, tenant: str, username: str, password: str) -> bool:
-        """Whether this is the login of an account that is not disabled. The caller counts addresses, if any."""
-        try:
-            _, poll = await self.admit(tenant, [(username, password)])
-        except Turned:
-            return False
-        return not poll.disabled
-
     async def close(self) -> None:
         """Let go of the connection and the threads."""
         await self._logins.close()
+
+
+def storable(text: str) -> str:
+    """The text without what a database takes for none, which would fail the look-up for all that are asked with it."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
+
+
+def _named(username: str) -> str:
+    return storable(details.username(username))[:_LONGEST]

@@ -7,11 +7,12 @@ import functools
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import NoReturn, Protocol
+from typing import Protocol
 
 from aiohttp import web
 
 from bridge import config, errors, metrics, phonebooks
+from bridge.accounts.logins import Poll
 from bridge.bookshelf import Bookshelf
 from bridge.config import Tenant
 from bridge.editions import Copy
@@ -21,6 +22,7 @@ from bridge.phonebooks import Recipe
 from bridge.server import Handler, bodies, credentials, peers, replies
 from bridge.server.access import Access
 from bridge.server.credentials import Known, Login
+from bridge.server.desk import Turned
 from bridge.server.peers import Throttle
 from bridge.server.replies import Refusal
 from bridge.server.unchanged import Unchanged
@@ -58,54 +60,60 @@ _AFTER = 5.0
 _TAG = re.compile(r'(?:W/)?("[^"]*")')
 
 
-class Check(Protocol):
-    """Whether a softphone account of the tenant has this name and password, and is not disabled."""
+class Door(Protocol):
+    """Lets softphone accounts in, as `Desk` does."""
 
-    async def __call__(self, tenant: str, username: str, password: str) -> bool: ...
+    async def admit(self, tenant: str, ways: Sequence[tuple[str, str]], *, address: str) -> tuple[str, Poll]:
+        """The user, and whether they are disabled; Turned where no such account has that password."""
 
 
 class Library:
     """What all tenants' phone books share, under one configuration after the other.
 
-    `check` judges the accounts for books with `accounts = true`; without one, their `users` alone are let in.
+    `desk` judges the accounts for books with `accounts = true`; without one, their `users` alone are let in.
     """
 
     def __init__(
         self,
         shelf: Bookshelf,
-        check: Check | None = None,
+        desk: Door | None = None,
         throttle: Throttle | None = None,
         patience: float = bodies.SECONDS,
     ) -> None:
-        self.shelf, self.check, self.patience = shelf, check, patience
+        self.shelf, self._desk, self.patience = shelf, desk, patience
         self.addresses = throttle or Throttle()
         self.names = Throttle()
         self.access = Access("phonebook.busy")
         self._paused = 0
 
-    async def refuse(self, tenant: str, name: str, address: str) -> NoReturn:
-        """401, or 429 for a name or an address that was guessed with too often."""
+    async def admit(self, book: Book, logins: Sequence[Login], address: str) -> str:
+        """The account that one of the logins is of; else 401, or 429 for who guessed too often."""
+        if self._desk and book.accounts:
+            try:
+                name, poll = await self._desk.admit(book.tenant, logins, address=address)
+            except Turned as turned:
+                wait = turned.wait
+            else:
+                if not poll.disabled:
+                    return name
+                wait = 0.0
+        else:
+            wait = max(self.addresses.wrong(address), self.names.wrong(_whose(book.tenant, logins[0].name)))
+        raise await self._refusal(book.tenant, address, wait)
+
+    async def _refusal(self, tenant: str, address: str, wait: float) -> Refusal:
         metrics.book("denied")
-        wait = max(self.addresses.wrong(address), self.names.wrong(_whose(tenant, name)))
         if self.access.due():
             self.access.write("phonebook.denied", tenant=tenant, address=address, throttled=bool(wait))
         if not wait:
-            raise Refusal(401, "the name or the password is wrong", challenge=_CHALLENGE)
+            return Refusal(401, "the name or the password is wrong", challenge=_CHALLENGE)
         if self._paused < _PAUSED_MOST:
             self._paused += 1
             try:
                 await asyncio.sleep(_PAUSE)
             finally:
                 self._paused -= 1
-        raise Refusal(429, "too many wrong passwords", after=wait)
-
-    async def account(self, tenant: str, logins: Sequence[Login], address: str) -> str:
-        """The account that one of the logins is of, "" for none; nobody who is throttled is looked at."""
-        for login in logins if self.check else ():
-            throttled = self.addresses.wait(address) or self.names.wait(_whose(tenant, login.name))
-            if self.check and not throttled and await self.check(tenant, *login):
-                return login.name
-        return ""
+        return Refusal(429, "too many wrong passwords", after=wait)
 
 
 def _whose(tenant: str, name: str) -> str:
@@ -159,7 +167,11 @@ class PhoneBooks:
             refused = replies.error(405, "right is GET or POST")
             refused.headers["Allow"] = "GET, HEAD, POST"
             return refused
-        reader = await self._admit(book, request)
+        try:
+            reader = await self._admit(book, request)
+        except errors.Unavailable as fault:
+            self._note(book, format, "", 503, reason=str(fault))
+            raise
         chosen = format or _format(request)
         packed = _packs(request.headers.get("Accept-Encoding", ""))
         try:
@@ -210,12 +222,9 @@ class PhoneBooks:
             raise Refusal(401, "a name and a password are needed", challenge=_CHALLENGE)
         if reader := book.users.take(logins):
             return reader
-        address = peers.address(request, self._proxies)
-        if book.accounts:
-            reader = await self._library.account(book.tenant, logins, address)
-        return reader or await self._library.refuse(book.tenant, logins[0].name, address)
+        return await self._library.admit(book, logins, peers.address(request, self._proxies))
 
-    def _note(self, book: Book, format: Format, reader: str, status: int, **more: str) -> None:
+    def _note(self, book: Book, format: Format | None, reader: str, status: int, **more: str) -> None:
         metrics.book("sent" if status == 200 else "unchanged" if status == 304 else "failed")
         access = self._library.access
         if access.due():

@@ -15,14 +15,14 @@ import orjson
 from aiohttp import web
 
 from bridge import config, errors, keys, log, metrics
-from bridge.accounts import details, giving
+from bridge.accounts import giving
 from bridge.accounts.giving import Gift
 from bridge.accounts.logins import Poll
 from bridge.accounts.seals import Seal
 from bridge.config import Tenant
 from bridge.keys import Network
 from bridge.server import Handler, bodies, peers
-from bridge.server.desk import Desk, Turned
+from bridge.server.desk import Desk, Turned, storable
 from bridge.server.replies import Ready, Refusal
 
 WRONG = "The user name or the password is wrong."
@@ -31,8 +31,8 @@ _UNCHANGED = b'{"update":false,"sipaccounts":[],"errmsg":""}'
 _SLASHES = re.compile("/+")
 _YES = ("true", "1", "yes")
 _MARKS = 50_000
-_LONGEST, _LONGEST_NAME = 200, 300
-"""Characters of a device's id and of a user name that are looked at; no account has so long a name."""
+_LONGEST = 200
+"""Characters of a device's id that are looked at."""
 _LOG = log.get()
 
 Words = Mapping[str, str]
@@ -76,17 +76,22 @@ class Provisioning:
         """200 with the page's JSON, whoever asks."""
         said = await self._said(request)
         words = said[0]
-        ways = list(dict.fromkeys((_user(one), one["password"]) for one in said if _named(one)))
+        ways = [(one["username"], one["password"]) for one in said if _named(one)]
         if not ways:
             return _counted(_document(False, errmsg=WRONG))
-        device = _storable(words.get("deviceid", ""))[:_LONGEST]
+        device = storable(words.get("deviceid", ""))[:_LONGEST]
         address = peers.address(request, self._proxies)
         try:
             username, poll = await self._desk.admit(self._tenant, ways, device=device, address=address)
+            again = words.get("reprovision", "").lower() in _YES
+            return _counted(await self._given(username, device, poll, again=again))
         except Turned as turned:
             self._note("provisioning.denied", address=address, throttled=bool(turned.wait))
             return _counted(_document(False, errmsg=_wait(turned.wait) if turned.wait else WRONG))
-        return _counted(await self._given(username, device, poll, again=words.get("reprovision", "").lower() in _YES))
+        except errors.Unavailable as fault:
+            metrics.provisioning("failed")
+            self._note("provisioning.failed", reason=str(fault))
+            raise
 
     async def _said(self, request: web.BaseRequest) -> Sequence[Words]:
         """What the request says, as each way of reading a `+` has it."""
@@ -163,10 +168,6 @@ def _wait(seconds: float) -> str:
     return f"Too many failed attempts. Please wait {minutes} minute{'s' if minutes > 1 else ''} and try again."
 
 
-def _user(words: Words) -> str:
-    return _storable(details.username(words["username"]))[:_LONGEST_NAME]
-
-
 def _named(words: Words) -> bool:
     return bool(words.get("username", "").strip() and words.get("password"))
 
@@ -198,8 +199,3 @@ def _parsed(raw: bytes) -> dict[str, str]:
         return {}
     told = document.items() if isinstance(document, dict) else ()
     return {name.lower(): str(value) for name, value in told if isinstance(value, (str, bool, int))}
-
-
-def _storable(text: str) -> str:
-    """The text without what a database takes for none."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)

@@ -73,7 +73,7 @@ class Standing:
 def shared(db: Store, lookups: Lookups, shelf: Bookshelf) -> Shared:
     """All of it anew."""
     desk = Desk(db)
-    return Shared(lookups, Guard(), desk, Library(shelf, desk.check), Errands(db))
+    return Shared(lookups, Guard(), desk, Library(shelf, desk), Errands(db))
 
 
 def of(told: Config, parts: Shared) -> Surfaces:
