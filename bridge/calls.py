@@ -67,7 +67,7 @@ def read(inputs: Mapping[str, Any]) -> Told:
         destination=known["destinationnumber"],
         started=call.started.isoformat() if call.started else known["startedtime"],
         declined=declined is not None,
-        more=tuple((name[:_LONGEST], value) for name, value in more[:_MOST] if value),
+        more=tuple((_text(name), value) for name, value in more[:_MOST] if value),
     )
 
 

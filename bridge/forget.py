@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from bridge import approval, extensions, forgotten, phone_users, store, sync, wiping
+from bridge import approval, extensions, forgotten, numbers, phone_users, store, sync, wiping
 from bridge.accounts import saving
 from bridge.config import Tenant
 from bridge.contact import load
@@ -64,6 +65,8 @@ class Traces:
 
 
 NOTHING = Traces(())
+_SAME_END = 4
+"""Digits at the end of a number that are the same however it is spelled."""
 
 
 async def find(connection: Connection, tenant: Tenant, who: Who, before: Traces = NOTHING) -> Traces:
@@ -77,8 +80,7 @@ async def find(connection: Connection, tenant: Tenant, who: Who, before: Traces 
     held = [number.key for row in contacts for number in load(row["body"]).numbers if number.key and not number.company]
     sources, ids = [row["source"] for row in contacts], [row["id"] for row in contacts]
     entries = await connection.fetch(SQL["entries"], name, [*keys, *held, *before.numbers], sources, ids)
-    digits = [key.removeprefix("+") for key in (*keys, *held)]
-    calls = await connection.fetch(SQL["workflows"], name, digits, sources, ids)
+    calls = await _calls(connection, tenant, [*contacts, *removed], keys)
     everybody = await phone_users.load(connection, tenant)
     users = phone_users.find(everybody, keys, email)
     # An extension that somebody else has too is theirs.
@@ -103,6 +105,20 @@ async def find(connection: Connection, tenant: Tenant, who: Who, before: Traces 
         extensions=own,
         staying=frozenset(line for line, stays in on_sinks if stays),
     )
+
+
+async def _calls(connection: Connection, tenant: Tenant, contacts: Sequence[Any], keys: Sequence[str]) -> list[Any]:
+    """The calls with these contacts or their own numbers, which the CONNECTOR tells in any spelling."""
+    own = [number.key for row in contacts for number in load(row["body"]).numbers if number.key and not number.company]
+    theirs = {*keys, *own}
+    ends = sorted({key.removeprefix("+")[-_SAME_END:] for key in theirs})
+    sources, ids = [row["source"] for row in contacts], [row["id"] for row in contacts]
+    calls = await connection.fetch(SQL["workflows"], tenant.name, ends, sources, ids, _SAME_END)
+
+    def of_them(number: str) -> bool:
+        return not theirs.isdisjoint(numbers.readings(number, tenant.region, tenant.internal_digits))
+
+    return [row for row in calls if row["theirs"] or of_them(row["number"])]
 
 
 def _of_user(user: PhoneUser) -> list[Found]:

@@ -19,7 +19,7 @@ from typing import Any, cast
 import msgspec
 import orjson
 
-from bridge import calls, client, errors, log, store
+from bridge import calls, client, errors, log, shown, store
 from bridge.actions import Kind, Made
 from bridge.calls import Told
 from bridge.config import Tenant
@@ -99,12 +99,13 @@ class Queue:
         while len(self._running) < _AT_ONCE:
             doing = Counter((job.tenant, job.source) for job in self._running.values())
             full = [place for place, count in doing.items() if count >= _PER_SOURCE]
-            tenants = list(self._tenants)
-            rows = await session.fetch(SQL["take"], tenants, [t for t, _ in full], [s for _, s in full], _LEASE)
+            tenants = dict(self._tenants)
+            rows = await session.fetch(SQL["take"], list(tenants), [t for t, _ in full], [s for _, s in full], _LEASE)
             if not rows:
                 return
             job = Job(**{**rows[0], "told": _TOLD.decode(rows[0]["told"])})
-            task = asyncio.create_task(self._do(job))
+            # As the tenant is now: it may be configured anew before the job's turn comes.
+            task = asyncio.create_task(self._do(job, tenants[job.tenant]))
             self._running[task] = job
             task.add_done_callback(self._ended)
 
@@ -112,13 +113,13 @@ class Queue:
         del self._running[task]
         self._wake.set()
         if not task.cancelled() and (fault := task.exception()) and not isinstance(fault, errors.Unavailable):
-            _LOG.error("workflow.crashed", exc_info=fault)
+            _LOG.error("workflow.lost", exc_info=fault)
 
-    async def _do(self, job: Job) -> None:
+    async def _do(self, job: Job, tenant: Tenant) -> None:
         """Do it, and write down what came of it."""
         key = (job.tenant, job.key)
         try:
-            made = await self._act(job)
+            made = await self._act(job, tenant)
         except (errors.Refused, errors.Unsupported) as fault:
             code = fault.code if isinstance(fault, errors.Refused) else "UNSUPPORTED"
             _LOG.error("workflow.failed", workflow=job.workflow, source=job.source, code=code, reason=str(fault))
@@ -129,12 +130,16 @@ class Queue:
                 "workflow.later", workflow=job.workflow, source=job.source, reason=str(fault), again_in=round(wait, 1)
             )
             await self._db.execute(SQL["later"], *key, job.tries, wait, str(fault))
+        except Exception:
+            # The last resort of a job: it is tried again as one whose CRM is away, and never in a tight circle.
+            _LOG.exception("workflow.crashed", workflow=job.workflow, source=job.source)
+            reason = "this failed, and the log of bridge says why"
+            await self._db.execute(SQL["later"], *key, job.tries, pause(job.tries + 1), reason)
         else:
             _LOG.info("workflow.done", workflow=job.workflow, source=job.source, made=made.id)
-            await self._db.execute(SQL["done"], *key, made.id, made.url)
+            await self._db.execute(SQL["done"], *key, _storable(made.id), _storable(made.url))
 
-    async def _act(self, job: Job) -> Made:
-        tenant = self._tenants[job.tenant]
+    async def _act(self, job: Job, tenant: Tenant) -> Made:
         if job.action == "webhook":
             workflow = tenant.connector.workflow.get(job.workflow) if tenant.connector else None
             if workflow is None or not workflow.url:
@@ -170,7 +175,8 @@ async def _post(workflow: Workflow, tenant: Tenant, job: Job) -> Made:
     if got.status >= 400:
         raise errors.Refused(f"HTTP_{got.status}", f"the webhook of {job.workflow} answers {got.status}")
     said = _parsed(got.body)
-    return Made(str(said.get("id") or ""), str(said.get("url") or ""))
+    id, url = said.get("id"), said.get("url")
+    return Made(str(id) if type(id) in (str, int) else "", shown.http(url) if isinstance(url, str) else "")
 
 
 def _document(job: Job) -> Mapping[str, Any]:
@@ -192,3 +198,8 @@ def _parsed(body: bytes) -> Mapping[str, Any]:
     except orjson.JSONDecodeError:
         return {}
     return said if isinstance(said, dict) else {}
+
+
+def _storable(text: str) -> str:
+    """Without what PostgreSQL takes for no text."""
+    return text.replace("\0", " ")

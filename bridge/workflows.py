@@ -7,13 +7,12 @@ there is none yet.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from bridge import calls, log, store
+from bridge import calls, errors, log, store
 from bridge.calls import Told
 from bridge.config import Tenant
 from bridge.keys import Workflow
@@ -22,8 +21,8 @@ from bridge.store import Store
 SQL = store.queries("workflows")
 CHANNEL = "bridge_workflow"
 """Where who works is told that something is owed."""
-PATIENCE = 5.0
-"""Seconds that the CONNECTOR waits for what was made."""
+PATIENCE = 4.8
+"""Seconds after which the CONNECTOR is answered, who waits for 5."""
 _LOOKS = (0.02, 0.25)
 """Seconds between looks at the outcome: the first pause, and the longest."""
 _READ_ONLY = frozenset({"file", "phonebook"})
@@ -36,8 +35,9 @@ async def ask(
 ) -> Mapping[str, str]:
     """Have it done once; `{"id", "url"}` of what was made, {} where it is done later, or nowhere.
 
-    Raises Unavailable where it cannot even be written down.
+    Raises Unavailable where it cannot even be written down in PATIENCE.
     """
+    end = asyncio.get_running_loop().time() + patience
     told = calls.read(inputs)
     source, contact = place(tenant, workflow, told)
     if not source and workflow.action != "webhook":
@@ -45,21 +45,17 @@ async def ask(
         return {}
     key = calls.key(tenant.name, name, told)
     db = db.of(tenant.name)
-    async with db.pooled() as connection, connection.transaction():
-        url = await connection.value(SQL["contact_url"], tenant.name, source, contact) if contact else ""
-        words = (
-            tenant.name,
-            key,
-            name,
-            workflow.action,
-            source,
-            msgspec.json.encode(told).decode(),
-            contact,
-            url or "",
-        )
-        await connection.execute(SQL["ask"], *words)
-        await connection.execute("select pg_notify($1, '')", CHANNEL)
-    return await _outcome(db, tenant.name, key, patience)
+    words = (tenant.name, key, name, workflow.action, source, msgspec.json.encode(told).decode(), contact, CHANNEL)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await db.execute(SQL["ask"], *words)
+    except TimeoutError:
+        raise errors.Unavailable("the database does not answer", after=5.0) from None
+    try:
+        async with asyncio.timeout_at(end):
+            return await _outcome(db, tenant.name, key)
+    except (TimeoutError, errors.Unavailable):
+        return {}  # it is written down, and done as soon as that is possible
 
 
 def place(tenant: Tenant, workflow: Workflow, told: Told) -> tuple[str, str]:
@@ -71,13 +67,13 @@ def place(tenant: Tenant, workflow: Workflow, told: Told) -> tuple[str, str]:
     return (workflow.source if workflow.source in tenant.sources else ""), ""
 
 
-async def _outcome(db: Store, tenant: str, key: str, patience: float) -> Mapping[str, str]:
-    end, pause = time.monotonic() + patience, _LOOKS[0]
+async def _outcome(db: Store, tenant: str, key: str) -> Mapping[str, str]:
+    pause = _LOOKS[0]
     while True:
         row = await db.row(SQL["outcome"], tenant, key)
         if row is not None and row["state"] == "done":
             return {"id": row["made_id"], "url": row["made_url"]}
-        if row is None or row["state"] == "failed" or time.monotonic() + pause > end:
+        if row is None or row["state"] == "failed":
             return {}
         await asyncio.sleep(pause)
         pause = min(_LOOKS[1], 1.5 * pause)

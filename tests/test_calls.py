@@ -127,3 +127,4 @@ def test_the_key_is_that_of_the_call_and_of_nothing_else() -> None:
 
 def test_a_nul_in_what_is_told_is_a_blank() -> None:
     assert calls.read({"contactCrmId": "\0crm:7\0"}).contact == "crm:7"
+    assert calls.read({"queue\0": "\0Sales"}).more == (("queue", "Sales"),)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from commands import bridge, card
 
-from bridge import assembly, config, extensions, forget, forgotten
+from bridge import assembly, config, extensions, forget, forgotten, keys, workflows
 from bridge.contact import Contact, Number, User
 from bridge.demo.manager import Manager
 from bridge.forget import Who
@@ -90,6 +90,25 @@ async def test_later_runs_do_not_bring_the_person_back_whatever_changes(place: P
     place.write(moved + BOB, card("8", "A. Lee", "0621 111 111", "621 111 111"))
     assert (await bridge(place.home, "sync", "--full")).code == 0
     assert sorted(place.manager.book()) == ["352621222222"]
+
+
+async def test_calls_go_however_their_number_was_told(place: Place, db: Store) -> None:
+    tenant = config.load(place.home / "bridge.toml").tenants["default"]
+    workflow = keys.Workflow(action="webhook", url="http://127.0.0.1:9/")
+    theirs = ("00352621111111", "621 111 111", "+352 621 111-112", "352621111111", "0621111111")
+    others = ("621 222 222", "+33621111111", "1111", "")
+    for number in (*theirs, *others):
+        inputs = {"originatorNumber": number, "originatorName": "N", "direction": "incoming"}
+        await workflows.ask(db, tenant, "CallFlow", workflow, inputs, patience=0.0)
+    inputs = {"contactCrmId": "crm:1", "originatorNumber": "anonymous", "direction": "incoming"}
+    await workflows.ask(db, tenant, "CallFlow", workflow, inputs, patience=0.0)
+    # Who is removed already, with the calls of then.
+    place.write(BOB, card("9", "Zed", "+352 621 555 555"))
+    assert (await bridge(place.home, "sync", "--full")).code == 0
+    ran = await bridge(place.home, "forget", "+352621111111")
+    assert (ran.code, ran.out.count("CallFlow")) == (0, len(theirs) + 1), ran.out
+    left = await db.fetch("select told -> 'call' ->> 'number' as number from workflow_call")
+    assert sorted(row["number"] for row in left) == sorted(others)
 
 
 async def test_an_address_is_as_good(place: Place) -> None:

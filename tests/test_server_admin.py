@@ -68,6 +68,12 @@ async def test_health_and_metrics_without_a_database(tmp_path: Path) -> None:
     await db.close()
 
 
+async def test_metrics_without_a_password_are_for_who_means_this_machine(db: Store, tmp_path: Path) -> None:
+    async with admin(db, configured(tmp_path)) as session:
+        assert (await got(session, "/metrics", headers={"Host": "evil.example"}))[0] == 421
+        assert (await got(session, "/metrics", headers={"Host": "localhost:8081"}))[0] == 200
+
+
 async def test_metrics_count_what_the_database_holds(db: Store, tmp_path: Path) -> None:
     await hold(db, "crm", record("1", "Ann", "+352 621 111 111"), record("2", "Bob", "+352 621 222 222"))
     await hold(db, "crm", record("1", "Ann", "+352 621 111 111"))

@@ -179,6 +179,17 @@ async def test_a_workflow_wants_a_token_a_name_that_is_known_and_json(served: Se
     status, document = await said(served, "POST", "/services/Unknown", json={"inputs": {}})
     assert (status, list(document)) == (404, ["error"])
     assert (await said(served, "POST", "/services/CallFlow", data=b"{"))[0] == 400
+    for inputs in ([], 5, True):
+        status, document = await said(served, "POST", "/services/CallFlow", json={"inputs": inputs})
+        assert (status, list(document)) == (400, ["error"])
+
+
+async def test_what_writes_nothing_elsewhere_begins_no_workflow(served: Served, db: Store) -> None:
+    assert (await said(served, "GET", "/services/CallFlow"))[0] == 400
+    for method in ("HEAD", "DELETE", "OPTIONS", "PATCH"):
+        async with served.session.request(method, f"{served.url}/services/CallFlow", headers=AUTH) as reply:
+            assert (reply.status, reply.headers["Allow"]) == (405, "POST, PUT, GET")
+    assert await db.value("select count(*) from workflow_call") == 0
 
 
 async def test_other_paths_are_404_as_json(served: Served) -> None:

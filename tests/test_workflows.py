@@ -37,7 +37,7 @@ class Crm(Listed):
         super().__init__()
         self.made: dict[str, Action] = {}
         self.tries: list[Action] = []
-        self.faults: list[errors.BridgeError] = []
+        self.faults: list[Exception] = []
         self.lost = False
         self.slow = 0.0
 
@@ -188,6 +188,7 @@ class Hook:
     def __init__(self) -> None:
         self.told: list[tuple[bytes, Mapping[str, str]]] = []
         self.statuses: list[int] = []
+        self.answer: Any = {"id": 17, "url": "https://hooks.example.com/17"}
 
     @contextlib.asynccontextmanager
     async def serve(self) -> AsyncIterator[str]:
@@ -195,7 +196,7 @@ class Hook:
             self.told.append((await request.read(), dict(request.headers)))
             if self.statuses:
                 return web.Response(status=self.statuses.pop(0))
-            return web.json_response({"id": 17, "url": "https://hooks.example.com/17"})
+            return web.json_response(self.answer)
 
         runner = web.ServerRunner(web.Server(answer))
         await runner.setup()
@@ -233,6 +234,63 @@ async def test_a_webhook_that_fails_is_told_again_and_one_that_refuses_is_not(be
     assert len({headers["Idempotency-Key"] for _, headers in hook.told}) == 2
     [refusal] = await status.refusals(bench.db, [bench.tenant])
     assert (refusal.sink, refusal.code) == ("webhook", "HTTP_422")
+
+
+@pytest.mark.parametrize(
+    ("said", "made"),
+    [
+        ({"id": "a\0b", "url": "https://hooks.example.com/\0"}, {"id": "a b", "url": "https://hooks.example.com/ "}),
+        ({"id": {"x": 1}, "url": ["u"]}, {"id": "", "url": ""}),
+        ({"id": True, "url": "javascript:alert(1)"}, {"id": "", "url": ""}),
+        ([], {"id": "", "url": ""}),
+    ],
+)
+async def test_a_webhook_may_answer_anything(bench: Bench, said: Any, made: Any) -> None:
+    hook = Hook()
+    hook.answer = said
+    async with hook.serve() as url:
+        bench.tenant = tenant_of(CallFlow=keys.Workflow(action="webhook", url=url))
+        async with bench.working():
+            assert await bench.ask() == made
+    assert len(hook.told) == 1
+
+
+async def test_what_fails_unexpectedly_is_tried_again_like_what_is_away(bench: Bench) -> None:
+    bench.crm.faults = [KeyError("unforeseen")]
+    async with bench.working():
+        assert (await bench.ask())["id"] == "T1"
+    assert len(bench.crm.tries) == 2
+
+
+async def test_a_tenant_that_is_configured_anew_meanwhile_loses_no_time(bench: Bench) -> None:
+    tenants = {"default": bench.tenant}
+
+    class Reloading(Queue):
+        async def _do(self, *job: Any) -> None:
+            tenants.clear()
+            await super()._do(*job)
+
+    work = asyncio.create_task(Reloading(bench.db, tenants, bench.lend).work())
+    try:
+        assert (await bench.ask())["id"] == "T1"
+    finally:
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+
+
+async def test_what_is_written_down_is_answered_in_time_whatever_the_database_does(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking = asyncio.create_task(bench.ask(patience=1.5))
+    while await bench.state() != ["due"]:
+        await asyncio.sleep(0.02)
+    async with bench.db.session() as session, session.transaction():
+        await session.execute("lock table workflow_call in access exclusive mode")
+        assert await asking == {}
+        monkeypatch.setattr(workflows, "PATIENCE", 0.3)
+        with pytest.raises(errors.Unavailable):
+            await bench.ask(startedTime="")
+    assert set(await bench.state()) == {"due"}
 
 
 async def test_several_that_come_due_beside_one_take_the_one_place_that_is_left(bench: Bench) -> None:

@@ -17,7 +17,7 @@ from bridge.config import Tenant
 from bridge.keys import Network
 from bridge.lookup import Begun, Lookups
 from bridge.recent import Recent
-from bridge.server import Handler, bodies, peers
+from bridge.server import Handler, bodies, peers, replies
 from bridge.server.access import Access, masked
 from bridge.server.lane import Admit, Ask, Later
 from bridge.server.peers import Throttle
@@ -29,6 +29,7 @@ _PAUSE = 0.5
 _PAUSED_MOST = 64
 _SLASHES = re.compile("/+")
 _NUMBER = "phonenumber"
+_WRITING = ("POST", "PUT", "GET")
 
 
 class Guard:
@@ -142,9 +143,18 @@ class Connector:
             self._guard.access.write("lookup.answered", tenant=self._place.tenant, **fields)
 
     async def workflow(self, request: web.BaseRequest) -> web.StreamResponse:
-        """What a button in the CONNECTOR asks for: 200 with what was made, {} where it is made later."""
+        """What a button in the CONNECTOR asks for: 200 with what was made, {} where it is made later.
+
+        The page names no method: what writes nothing elsewhere writes nothing here, unless it comes with inputs.
+        """
         await self._admit(request)
+        if request.method not in _WRITING:
+            refused = replies.error(405, "right is POST")
+            refused.headers["Allow"] = ", ".join(_WRITING)
+            return refused
         raw = await bodies.read(request, seconds=self._guard.patience)
+        if request.method == "GET" and not raw.strip():
+            raise Refusal(400, "the inputs are missing: right is POST with them")
         name = _SLASHES.sub("/", request.path).rstrip("/").rpartition("/")[2]
         wanted = self._workflows.get(name)
         if wanted is None:
@@ -199,7 +209,10 @@ _MISSING = object()
 
 def _inputs(raw: bytes) -> Mapping[str, Any]:
     """The inputs of a workflow; none at all are no error."""
-    return _of(_parsed(raw)) if raw.strip() else {}
+    document = _parsed(raw) if raw.strip() else {}
+    if not isinstance(_member(document, "inputs"), dict | str | None):
+        raise Refusal(400, 'the inputs are no object: right is {"inputs": {"contactCrmId": "crm:17"}}')
+    return _of(document)
 
 
 def _of(document: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -26,9 +26,13 @@ where e.tenant = $1 and (e.acked is not null or e.sent is not null)
 order by e.sink, e.number;
 
 -- name: workflows
-select key, workflow from workflow_call
-where tenant = $1 and (regexp_replace(told -> 'call' ->> 'number', '\D', '', 'g') = any($2::text[])
-                       or (source, contact) in (select * from unnest($3::text[], $4::text[])));
+-- Calls with these contacts, and those whose number, however it is spelled, ends in the same digits as one of $2.
+select key, workflow, told -> 'call' ->> 'number' as number,
+       (source, contact) in (select * from unnest($3::text[], $4::text[])) as theirs
+from workflow_call
+where tenant = $1
+  and (right(regexp_replace(told -> 'call' ->> 'number', '\D', '', 'g'), $5) = any($2::text[])
+       or (source, contact) in (select * from unnest($3::text[], $4::text[])));
 
 -- name: users
 -- Users of CRMs, and accounts, with the devices of each; an account's own row here is `account`'s.
