@@ -175,11 +175,43 @@ async def test_sugar_in_whatever_it_speaks(helpers: Helpers, path: str) -> None:
             assert (await helpers.get(login.replace("secret", "wrong")))[0] == 401
 
 
-async def test_a_right_that_lacks_is_forbidden(helpers: Helpers) -> None:
-    server = SugarServer("me", "secret")
-    server.forbidden = {"Contacts", "Leads"}
+@pytest.mark.parametrize("hidden", [{"Contacts"}, {"Leads"}, {"Accounts"}, {"Contacts", "Leads"}])
+@pytest.mark.parametrize("kind", [SugarServer, SuiteCrm])
+async def test_a_right_that_lacks_is_forbidden_and_no_shorter_list(
+    helpers: Helpers, kind: Any, hidden: set[str]
+) -> None:
+    server = kind("me", "secret")
+    server.put("Contacts", {"first_name": "Ann", "phone_work": "26 00 10 01"})
+    server.put("Leads", {"first_name": "Lee", "phone_work": "26 00 10 02"})
     async with server.serve() as url:
-        assert (await helpers.get(f"/pbxsync/sugarcrm/me/secret/{part(url)}"))[0] == 403
+        login = f"/pbxsync/sugarcrm/me/secret/{part(url)}"
+        assert await helpers.get(login) == (200, "+35226001001:Ann\n+35226001002:Lee\n")
+        taken = server.forbidden if kind is SugarServer else server.methods.hidden
+        taken |= hidden
+        assert (await helpers.get(login))[0] == 403
+
+
+async def test_a_field_that_is_hidden_makes_no_shorter_list(helpers: Helpers) -> None:
+    server = SugarServer("me", "secret")
+    server.put("Contacts", {"first_name": "Ann", "phone_work": "26 00 10 01", "phone_home": "26 00 10 02"})
+    async with server.serve() as url:
+        login = f"/pbxsync/sugarcrm/me/secret/{part(url)}"
+        assert (await helpers.get(login))[1].count("\n") == 2
+        server.store.hidden.add(("Contacts", "phone_home"))
+        assert (await helpers.get(login))[0] == 403
+
+
+@pytest.mark.parametrize("hidden", [("Contact",), ("Lead",), ("Contact", "MobilePhone")])
+async def test_what_salesforce_hides_makes_no_shorter_list(helpers: Helpers, hidden: tuple[str, ...]) -> None:
+    org = Org()
+    org.put("Contact", {"LastName": "Weber", "Phone": "26 00 10 01"})
+    org.put("Lead", {"LastName": "Bauer", "Company": "B", "Phone": "26 00 10 02"})
+    server = SalesforceServer(org, username="me@example.com", password="pass+", security_token="tok3n")
+    async with server.serve() as url:
+        path = f"/pbxsync/salesforce/me%40example.com/pass+tok3n?server={part(url)}"
+        assert (await helpers.get(path))[1].count("\n") == 2
+        org.hide(*hidden)
+        assert (await helpers.get(path))[0] == 403
 
 
 async def test_one_line_a_number_and_the_best_has_it(helpers: Helpers) -> None:
@@ -338,6 +370,9 @@ async def test_a_broken_share_is_a_gap(helpers: Helpers) -> None:
     async with server.serve() as url:
         login = f"/pbxsync/zimbradownload/{part(url)}/me%40example.com/secret"
         assert await helpers.get(login) == (200, "+35226001001:Ann\n+35226001002:Bob\n")
+        other.share(folder, server.mailbox, "")
+        assert (await helpers.get(login))[0] == 403
+        other.share(folder, server.mailbox, "r")
         other.down = True
         assert (await helpers.get(login))[0] == 502
 

@@ -218,6 +218,9 @@ async def test_what_was_refused_is_tried_again(db: Store, told: Config) -> None:
             "CallFlow: Ann Lee",
         ):
             assert want in said(page)
+        number = await db.value("select told -> 'call' ->> 'number' from workflow_call where state = 'failed'")
+        assert number not in page
+        assert number in said(await got(session, "/refused?numbers=1"))
         status, text = await sent(session, "/retry", {"token": hidden(page, "token")})
         assert (status, "3 entries will be tried again now." in text) == (303, True)
         assert "Nothing is refused." in text

@@ -94,14 +94,20 @@ async def _gathered(source: Source, place: Place) -> Lines:
 
 
 async def _whole(source: Source) -> AsyncGenerator[Page]:
-    """The pages of a full run, the last of which says that it was one; Partial where it has gaps."""
-    missing, spared, complete = 0, False, False
+    """The pages of a full run, the last of which says that it was one.
+
+    Partial where it has gaps; Denied where the login may not see it all, for that may have been taken from it since
+    the last time, and a PBX would drop it.
+    """
+    missing, spared, complete, withheld = 0, False, False, False
     async with aclosing(cast(AsyncGenerator[Page], source.read(None, _nothing))) as pages:
         async for page in pages:
             missing += len(page.unreadable)
             spared = spared or bool(page.spared)
-            complete = complete or page.complete
+            complete, withheld = complete or page.complete, withheld or page.withheld
             yield page
+    if withheld:
+        raise errors.Denied("the login may not see all that is read", "403")
     if missing or spared or not complete:
         raise Partial(missing)
 

@@ -47,6 +47,7 @@ class Page:
     listed everything, so what no page of it named (records, kept, unreadable) is gone.
     `spared`: beginnings of ids which a complete run could not list, so that what is held under them stays.
     `notes` are sentences for the admin about this run (a broken share, a field left out).
+    `withheld` on the last page: the login may not see all that was asked for, be it a module, a share or a field.
     """
 
     records: Sequence[Record] = ()
@@ -57,6 +58,7 @@ class Page:
     notes: Sequence[str] = ()
     cursor: Cursor | None = None
     complete: bool = False
+    withheld: bool = False
 
 
 class Source(Protocol):

@@ -20,7 +20,7 @@ MOST = 200
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A number, an extension or a workflow, by whom it is not taken, and why."""
+    """A number, an extension or a workflow, by whom it is not taken, and why. `caller`: the number is a caller's."""
 
     by: str
     number: str
@@ -28,6 +28,7 @@ class Refusal:
     code: str
     reason: str
     since: datetime.datetime
+    caller: bool = False
 
 
 async def read(db: Store, tenant: Tenant) -> list[Refusal]:
@@ -55,5 +56,5 @@ def _workflows(rows: Sequence[Mapping[str, Any]]) -> list[Refusal]:
         call = orjson.loads(row["told"]).get("call", {})
         where = "webhook" if row["action"] == "webhook" else row["source"]
         who = f"{row['workflow']}: {call.get('name', '')}".removesuffix(": ")
-        found.append(Refusal(where, call.get("number", ""), who, row["code"], row["reason"], row["since"]))
+        found.append(Refusal(where, call.get("number", ""), who, row["code"], row["reason"], row["since"], caller=True))
     return found

@@ -39,6 +39,7 @@ class Run:
         self._bulk_from = bulk_from
         self._chosen: dict[str, schema.Chosen] = {}
         self._notes: list[str] = []
+        self._withheld = False
         self._deleted: dict[str, str] = {}
         self._told: dict[str, str] = {}
 
@@ -50,6 +51,7 @@ class Run:
             if chosen is not None:
                 self._chosen[table.name] = chosen
         self._notes += describer.notes
+        self._withheld = bool(describer.notes)
         if not self._chosen:
             session = await self._calls.session()
             raise errors.Denied(
@@ -61,7 +63,7 @@ class Run:
                 async for page in pages:
                     yield page
             self._deleted[name] = _minute(self._calls.now()).isoformat()
-        yield self._last(complete=True)
+        yield self._last(complete=True, withheld=self._withheld)
 
     async def changes(self, tables: Sequence[schema.Table], since: Cursor, overlap: float) -> AsyncGenerator[Page]:
         """What changed since the cursor; Stale where that cannot be told."""
@@ -101,7 +103,7 @@ class Run:
         except (KeyError, TypeError, ValueError):
             raise Stale from None
 
-    def _last(self, *, complete: bool) -> Page:
+    def _last(self, *, complete: bool, withheld: bool = False) -> Page:
         cursor = {
             "at": self._calls.now().isoformat(),
             "chosen": {name: chosen.dump() for name, chosen in self._chosen.items()},
@@ -109,7 +111,7 @@ class Run:
             "accounts": self._told,
             "notes": self._notes,
         }
-        return Page(cursor=cursor, complete=complete, notes=self._notes)
+        return Page(cursor=cursor, complete=complete, notes=self._notes, withheld=withheld)
 
     def _note(self, sentence: str) -> None:
         if sentence not in self._notes:
@@ -155,6 +157,7 @@ class Run:
         if not gone:
             raise no
         self._note(schema.hidden_note(chosen.table.name, gone))
+        self._withheld = True
         self._chosen[chosen.table.name] = chosen.without(gone)
 
     async def _read(

@@ -65,7 +65,13 @@ class Run:
                     yield self._page(module, rows)
         if not any(module in self._fields for module in self._plan.modules):
             raise errors.Denied(f"{self._http.host}: {'; '.join(notes)}")
-        yield Page(notes=(*notes, *self._masks.notes), cursor=self._cursor(shows=shows, notes=notes), complete=True)
+        asked = {*self._plan.modules, fields.ACCOUNTS}
+        yield Page(
+            notes=(*notes, *self._masks.notes),
+            cursor=self._cursor(shows=shows, notes=notes),
+            complete=True,
+            withheld=bool(asked - self._fields.keys() or self._masks.found),
+        )
 
     async def changes(self, since: Cursor) -> AsyncGenerator[Page]:
         """What changed since; Stale where that cannot be told."""

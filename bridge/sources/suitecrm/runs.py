@@ -75,7 +75,8 @@ class Runs:
             async with aclosing(self._listing(layout.module, layout.fields).pages()) as pages:
                 async for rows in pages:
                     yield await self._page(layout, [row for row in rows if not mapping.gone(row)])
-        yield Page(notes=self._notes(), cursor={**cursor, "companies": companies}, complete=True)
+        withheld = self._companies is None
+        yield Page(notes=self._notes(), cursor={**cursor, "companies": companies}, complete=True, withheld=withheld)
 
     async def changes(self, since: Cursor) -> AsyncGenerator[Page]:
         """What changed since that cursor, contacts of changed accounts among it; Stale where it cannot tell."""

@@ -213,7 +213,7 @@ class Run:
             "linked": any(self._rooms),
             "gal": self._gal,
         }
-        yield Page(cursor=cursor, complete=complete, notes=self._notes)
+        yield Page(cursor=cursor, complete=complete, notes=self._notes, withheld=look.denied)
 
 
 def _id(id: str | int, owner: str) -> str:

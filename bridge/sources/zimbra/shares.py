@@ -40,7 +40,8 @@ class Look:
     """What a run finds in the shares.
 
     `brought` by folder (`Folder.key`); `listed` are folders to read, with their contacts; `kept` are ids that broken
-    shares brought. `spared` are beginnings of ids that a broken one may have brought for all that is known.
+    shares brought. `spared` are beginnings of ids that a broken one may have brought for all that is known. `denied`:
+    one may not be read.
     """
 
     brought: dict[str, Brought] = field(default_factory=dict)
@@ -48,6 +49,7 @@ class Look:
     kept: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     spared: set[str] = field(default_factory=set)
+    denied: bool = False
 
     def add(self, folder: Folder, cards: list[Card]) -> None:
         """A folder was listed."""
@@ -69,6 +71,7 @@ async def look(mailbox: Mailbox, folders: Iterable[Folder], before: Mapping[str,
         except Fault as fault:
             if fault.code == _DENIED:
                 found.notes.append(f"the share {folder.path!r} may not be read any more: its contacts go")
+                found.denied = True
             else:
                 _keep(found, folder, before, fault.code)
             continue
