@@ -31,7 +31,8 @@ class Forms:
 
     def token(self, request: web.BaseRequest) -> str:
         """What the forms of a page carry."""
-        return hmac.digest(self._key, request.headers.get("Authorization", "").encode(), "sha256").hex()
+        shown_to = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+        return hmac.digest(self._key, shown_to, "sha256").hex()
 
     def check(self, request: web.BaseRequest, given: str) -> None:
         """Refuse what none of our own pages sent."""
