@@ -149,6 +149,8 @@ async def keep(config: Path, state_dir: Path, database: str, http: Sequence[str]
     env = {**os.environ, "BRIDGE_DSN": server.dsn if server else database, "BRIDGE_SOCKETS": json.dumps(fds)}
     if server:
         env["BRIDGE_EMBEDDED"] = "1"
+    # A heap for each thread would keep what the busiest moment of each needed.
+    env.setdefault("MALLOC_ARENA_MAX", "2")
     options = ["--config", str(config)]
     answer = Child("bridge.answer", options, env, [fd for made in fds.values() for fd in made])
     worker = Child("bridge.worker", options, env, (), died=lambda: _count(answer))

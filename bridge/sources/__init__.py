@@ -101,11 +101,15 @@ class WithActions(Source, Protocol):
 
 def load(kind: str, name: str, keys: Any) -> Source:
     """The source of `type = kind`; Unsupported where this version has none."""
+    source: Source = prepare(kind).open(name, keys)
+    return source
+
+
+def prepare(kind: str) -> Any:
+    """The module of `type = kind`, which takes its memory and half a second the first time."""
     try:
-        module = importlib.import_module(f"bridge.sources.{kind}")
+        return importlib.import_module(f"bridge.sources.{kind}")
     except ModuleNotFoundError as missing:
         if missing.name != f"bridge.sources.{kind}":
             raise
         raise errors.Unsupported(f"this version of bridge cannot read type {kind!r} yet") from None
-    source: Source = module.open(name, keys)
-    return source
