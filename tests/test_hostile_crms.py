@@ -85,7 +85,7 @@ FIT = [
 VALUES: list[Any] = [
     *(None, True, False, 0, -1, 7, 1.5, 1e308, 10**30, 10**400, -(10**400), float("nan"), float("inf")),
     *("", " ", "\0", "a\0b", "x" * 100_000, "\ud800", "\u202e", "\r\n", "'; drop table contact; --", "<script>", "-1"),
-    *("2026-99-99", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "9999-12-31 23:59:59", "0000-00-00"),
+    *("2026-99-99", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "9999-12-31 23:59:59", "0001-01-01 00:00:00", "0000-00-00"),
     *([], {}, [None], ["a"] * 50, [["a"]], [{}], {"a": {"b": 1}}, {"name": "a", "value": ["b"]}, "http://127.0.0.1:9/"),
     functools.reduce(lambda inner, _: [inner], range(200), []),
     functools.reduce(lambda inner, _: {"a": inner}, range(200), {}),
@@ -217,6 +217,7 @@ class Wire:
         self.count = 0
         self.due = -1
         self.said: Said | None = None
+        self.spoil: Callable[[str, client.Spool, random.Random], Said | None] = self._by_count
         self.secrets: set[str] = set()
         self.ports: set[int | None] = set()
 
@@ -240,12 +241,16 @@ class Wire:
             told = b"".join(spool.chunks()).decode(errors="replace")
             self.secrets |= {word for word in re.findall(r"[\w.!~-]{20,}", told) if re.search(r"\d", word)}
         self.count += 1
-        if self.count - 1 != self.due:
+        said = self.spoil(asked, spool, self.dice)
+        if said is None:
             return spool
-        self.said = spoilt(asked, spool, self.dice)
+        self.said = said
         spool._file.close()
-        body: IO[bytes] = io.BytesIO(self.said.body)
-        return client.Spool(self.said.status, self.said.headers, spool.url, body)
+        body: IO[bytes] = io.BytesIO(said.body)
+        return client.Spool(said.status, said.headers, spool.url, body)
+
+    def _by_count(self, asked: str, spool: client.Spool, dice: random.Random) -> Said | None:
+        return spoilt(asked, spool, dice) if self.count - 1 == self.due else None
 
 
 @pytest.fixture
@@ -495,7 +500,9 @@ def storable(record: contact.Record) -> None:
     """A record of the kinds that it is declared to hold, from which a contact can be made."""
     plain = msgspec.to_builtins(record, builtin_types=(datetime.datetime,))
     assert msgspec.convert(plain, contact.Record) == record
-    assert record.modified is None or record.modified.utcoffset() == datetime.timedelta(0)
+    if record.modified is not None:
+        assert record.modified.tzinfo is not None
+        record.modified.astimezone(datetime.UTC)
     assert record.id
     contact.digest(record, RULES)
     held = normalise.normalise(record, "crm", "LU")
@@ -573,3 +580,83 @@ async def sound(stand: Stand, wire: Wire) -> tuple[dict[int, set[str]], dict[Way
         sizes[way] = wire.count
     assert all(len(ids) > 2 for ids in there.values())
     return there, sizes
+
+
+def deep(opening: bytes, closing: bytes) -> bytes:
+    """Three thousand of these within each other."""
+    return opening * 3000 + b"1" + closing * 3000
+
+
+ANSWERS: list[tuple[str, str, int, str | bytes, Any]] = [
+    ("salesforce", r"/oauth2/token", 200, "access_token", "a\r\nb"),
+    ("salesforce", r"/oauth2/token", 200, "access_token", "a\0b"),
+    ("salesforce", r"/oauth2/token", 200, "instance_url", "http://[::1"),
+    ("salesforce", r"/oauth2/token", 200, "instance_url", "http://127.0.0.1:99999"),
+    ("salesforce", r"/Soap/", 200, rb"<serverUrl>.*</serverUrl>", b"<serverUrl>http://[::1</serverUrl>"),
+    ("salesforce", r"/Soap/", 200, rb"<sessionId>.*</sessionId>", b"<sessionId>a&#10;b</sessionId>"),
+    ("salesforce", r"/query/", 400, b"", b'[{"errorCode":"a","message":"b","fields":7}]'),
+    ("salesforce", r"/query/", 400, b"", b'[{"errorCode":"a","message":"b","fields":{"a":[null]}}]'),
+    ("salesforce", r"/queryAll/", 200, "SystemModstamp", "0001-01-01T00:00:00+23:59"),
+    ("salesforce", r"/queryAll/", 200, "SystemModstamp", "9999-12-31T23:59:59-23:59"),
+    ("salesforce", r"/deleted/", 200, "latestDateCovered", "0001-01-01T00:00:00+23:59"),
+    ("sugarcrm", r"oauth2/token", 200, "access_token", "a\0b"),
+    ("sugarcrm", r"oauth2/token", 200, "access_token", "a\r\nb"),
+    ("sugarcrm", r"oauth2/token", 200, "expires_in", -5),
+    ("sugarcrm", r"Contacts/filter ", 200, "account_id", ["a"]),
+    ("sugarcrm", r"Contacts/filter ", 200, "account_id", {"a": 1}),
+    ("sugarcrm", r"Contacts/filter ", 200, "date_modified", "0001-01-01T00:00:00+23:59"),
+    ("sugarcrm", r"Contacts/filter ", 200, "date_modified", "9999-12-31T23:59:59-23:59"),
+    ("sugarcrm", r"Contacts/filter ", 400, b"", b'{"error":"' + LONG + b'"}'),
+    ("sugarcrm", r"Contacts/filter ", 422, b"", b'{"error":"missing","error_message":{"' + LONG + b'":1}}'),
+    ("sugarcrm", r"filter/count", 200, "record_count", "x" * 5000),
+    ("suitecrm", r"get_server_info", 200, b"", b'{"gmt_time":"' + b"x" * 5000),
+    ("suitecrm", r"get_server_info", 200, "gmt_time", "0001-01-01 00:00:00"),
+    ("suitecrm", r"get_server_info", 200, "gmt_time", "9999-12-31 23:59:59"),
+    ("suitecrm", r"method=login&", 200, b"", b'{"id":"' + b"x" * 5000),
+    ("suitecrm", r"get_module_fields", 200, b"", b'{"module_fields":"' + b"x" * 5000),
+    ("suitecrm", r"get_entry_list", 200, b"", b'{"name":"a","number":"' + LONG + b'"}'),
+    ("suitecrm", r"get_entry_list", 200, b"", deep(b'{"a":', b"}")),
+    ("suitecrm", r"get_entry_list", 200, "date_modified", {"value": ["a"]}),
+    ("zimbra", r"AuthRequest", 200, "lifetime", 10**400),
+    ("zimbra", r"SyncRequest", 200, b"", deep(b'{"Body":', b"}")),
+    ("zimbra", r"SyncRequest", 200, b"", b'{"Body":{"SyncResponse":' + deep(b'{"cn":', b"}") + b"}}"),
+    ("zimbra", r"GetContactsRequest", 500, b"", b'{"Body":{"Fault":' + deep(b"[", b"]") + b"}}"),
+    ("zimbra", r"GetContactsRequest", 200, "md", 10**400),
+    ("zimbra", r"GetContactsRequest", 200, "workPhone", 10**400),
+]
+"""Answers that have harmed, or nearly: whose, to which question, its status, what is in the place of what."""
+
+
+@pytest.mark.parametrize("kind, question, status, old, new", ANSWERS, ids=lambda each: repr(each)[:30])
+async def test_answers_that_have_harmed_are_read_or_refused(
+    kind: str, question: str, status: int, old: str | bytes, new: Any, wire: Wire
+) -> None:
+    def spoil(asked: str, spool: client.Spool, dice: random.Random) -> Said | None:
+        if not re.search(question, asked):
+            return None
+        body = b"".join(spool.chunks())
+        if old == b"":
+            body = new
+        elif isinstance(old, bytes):
+            body = re.sub(old, lambda _: new, body)
+        else:
+            document = json.loads(body)
+            for holder, key in within(document):
+                if key == old:
+                    holder[key] = new
+            body = json.dumps(document).encode()
+        return Said(asked, "told", status, spool.headers, body)
+
+    wire.spoil = spoil
+    async with CRMS[kind]() as stand:
+        wire.ports = stand.ports
+        met = False
+        for table in range(len(stand.tables)):
+            for more in EXTRAS:
+                wire.begin()
+                async with asyncio.timeout(60):
+                    ended = await ran(stand, Way(table, *more))
+                if wire.said:
+                    met = True
+                    assert not wrong(stand, wire, ended, set())
+        assert met
