@@ -62,7 +62,7 @@ class Heads:
 
     def _learn(self, head: bytes, data: bytes, body: bytes) -> _Known | None:
         """What the parser makes of a head does not change: with a body of the same length it is the same request."""
-        message = _whole(data, body) if len(data) <= MOST else None
+        message = _whole(data, body) if data.startswith(b"POST ") and len(data) <= MOST else None
         admit = self._find(message.path) if message else None
         ask = admit(message.headers) if message and admit else None
         if ask is None:

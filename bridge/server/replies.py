@@ -74,10 +74,10 @@ class Instant(web.StreamResponse):
         if transport is None:
             raise ConnectionResetError("the client is gone")
         fits = self.methods is None or request.method in self.methods
-        usual = request.version == HttpVersion11 and fits and request.keep_alive
         # A client that does not read its answers is waited for, which is aiohttp's way, too.
-        if usual and self._stays and not transport.get_write_buffer_size():
-            transport.write(self.whole())
+        if request.version == HttpVersion11 and fits and not transport.get_write_buffer_size():
+            self._stays = self._stays and request.keep_alive
+            transport.write(self.whole() if self._stays else last(self.whole()))
             return None
         self._other = self.plain()
         if not self._stays:
