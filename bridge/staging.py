@@ -7,7 +7,10 @@ Memory is bounded by a page.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
+
+import msgspec
 
 from bridge import normalise, store
 from bridge.contact import Contact, Record, checksum, digest, dump, names_sum
@@ -18,13 +21,14 @@ from bridge.store import Connection
 SQL = store.queries("staging")
 _STAGED = ("n", "id", "version", "digest", "checksum", "names", "named", "callable", "modified", "body", "odd")
 _NUMBER = ("n", "number", "kind", "company")
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 class Staging:
     """The staged pages of one run of (tenant, source); `empty`: it holds nothing yet.
 
     `read` counts what the source listed so far, `odd_numbers` the numbers that are none, `spared` are beginnings of
-    ids that stay though they are not listed.
+    ids that stay though they are not listed. An id is held with blanks for what the database takes in no text.
     """
 
     def __init__(
@@ -61,11 +65,12 @@ class Staging:
         """Of listed (id, version) pairs the ids that need no reading (`sources.Known`)."""
         if not listed:
             return set()
-        ids, versions = zip(*listed, strict=True)
+        ids, versions = [_plain(id) for id, _ in listed], [version for _, version in listed]
         async with self._turn:
             rows = await self._session.fetch(SQL["known"], *self._key, ids, versions)
         self.read += len(rows)
-        return {row["id"] for row in rows}
+        held = {row["id"] for row in rows}
+        return {id for id, _ in listed if _plain(id) in held}
 
     async def add(self, page: Page) -> None:
         """Stage one page."""
@@ -73,23 +78,23 @@ class Staging:
             await self._add(page)
 
     async def _add(self, page: Page) -> None:
-        self.spared += page.spared
+        self.spared += map(_plain, page.spared)
         if page.records:
             await self._records(page.records)
         if page.kept:
-            await self._session.copy("seen", ("id",), [(one,) for one in page.kept])
+            await self._session.copy("seen", ("id",), [(_plain(one),) for one in page.kept])
         if page.removed:
-            rows = [(self._n + i, one) for i, one in enumerate(page.removed)]
+            rows = [(self._n + i, _plain(one)) for i, one in enumerate(page.removed)]
             self._n += len(rows)
             await self._session.copy("gone", ("n", "id"), rows)
         if page.unreadable:
             self.read += len(page.unreadable)
-            await self._session.copy(
-                "bad", ("id", "version", "reason"), [(one.id, one.version, one.reason) for one in page.unreadable]
-            )
+            bad = [(_plain(one.id), one.version, one.reason) for one in page.unreadable]
+            await self._session.copy("bad", ("id", "version", "reason"), bad)
 
     async def _records(self, records: Sequence[Record]) -> None:
         self.read += len(records)
+        records = [_storable(record) for record in records]
         digests = [digest(record, self._rules) for record in records]
         ids, versions = [record.id for record in records], [record.version for record in records]
         same: set[int] = set()
@@ -135,3 +140,14 @@ class Staging:
             body.decode(),
             odd,
         )
+
+
+def _plain(id: str) -> str:
+    """An id as it is held."""
+    return id if id.isprintable() else _UNSTORABLE.sub(" ", id)
+
+
+def _storable(record: Record) -> Record:
+    """The record, of an id as it is held."""
+    id = _plain(record.id)
+    return record if id == record.id else msgspec.structs.replace(record, id=id)

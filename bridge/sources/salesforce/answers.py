@@ -23,7 +23,7 @@ SOON = 15.0
 """Seconds to wait where too many long requests run at the same time."""
 
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_]{1,79}", re.ASCII)
-_USAGE = re.compile(r"(?<![\w-])api-usage=(\d+)/(\d+)")
+_USAGE = re.compile(r"(?<![\w-])api-usage=(\d{1,15})/(\d{1,15})(?!\d)")
 _QUOTED = re.compile(r"No such column '(\w+)'", re.I | re.A)
 _POLICY = ("not valid for use with the rest api", "connected app is not attached to agent")
 """401s with the code of an expired session that no new session heals."""
@@ -130,7 +130,8 @@ def fault(body: bytes) -> Fault:
     entries = [each for each in (said if isinstance(said, list) else [said]) if isinstance(each, dict)]
     if not entries:
         return Fault()
-    fields = tuple(name for each in entries for name in each.get("fields") or () if isinstance(name, str))
+    named = [each["fields"] for each in entries if isinstance(each.get("fields"), list)]
+    fields = tuple(name for names in named for name in names if isinstance(name, str))
     return Fault(
         _code(_first(entries[0], "errorCode", "statusCode", "exceptionCode", "error")),
         "\n".join(_first(each, "message", "exceptionMessage", "error_description") for each in entries),
@@ -196,7 +197,7 @@ def _xml(body: bytes) -> Fault:
         return Fault()
     try:
         root = ElementTree.fromstring(body)
-    except ElementTree.ParseError:
+    except (ElementTree.ParseError, LookupError, ValueError):  # the latter two for encodings that are none
         return Fault()
     found = {each.tag.rpartition("}")[2]: (each.text or "").strip() for each in root.iter()}
     return Fault(_code(_first(found, "errorCode", "exceptionCode")), _first(found, "message", "exceptionMessage"))

@@ -172,7 +172,7 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdecimal() else None
+    return int(text) if text is not None and text.isdecimal() and len(text) < 20 else None
 
 
 def _short(ask: Ask) -> errors.Unavailable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import re
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 PRODUCTION, SANDBOX = "https://login.salesforce.com", "https://test.salesforce.com"
 LIFE = 180
 """Seconds that an assertion is good for; Salesforce takes no more than five minutes."""
+
+TOKEN = re.compile("[!-~]+")
+"""What can stand in a header as a token."""
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 
@@ -54,7 +58,7 @@ async def login(http: client.Client, keys: keys.Salesforce) -> Granted:
         raise _refusal(host, answer, keys)
     said = answers.mapping(host, answer.body)
     token, instance = said.get("access_token"), said.get("instance_url")
-    if not isinstance(token, str) or not token or not isinstance(instance, str) or not instance:
+    if not isinstance(token, str) or not TOKEN.fullmatch(token) or not isinstance(instance, str) or not instance:
         raise errors.Unavailable(f"{host} answers a login with something else than a token")
     identity = said.get("id")
     whose = identity.rstrip("/").split("/") if isinstance(identity, str) else []

@@ -83,7 +83,7 @@ class Reader:
 
 def _time(text: str) -> datetime.datetime | None:
     try:
-        return datetime.datetime.fromisoformat(text)
+        return soql.moment(text)
     except ValueError:
         return None
 

@@ -62,12 +62,17 @@ class Sessions:
 
     def _origin(self, address: str) -> str:
         """Scheme and host of the instance; never one without TLS where the login had it."""
-        parts = urllib.parse.urlsplit(address)
+        try:
+            parts = urllib.parse.urlsplit(address)
+            # Read once more without the user info, which may have held one bracket of two.
+            parts = urllib.parse.urlsplit(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
+        except ValueError:
+            parts = urllib.parse.urlsplit("")
         host = urllib.parse.urlsplit(self._keys.url).hostname
         secure = parts.scheme == "https" or self._keys.url.startswith("http:")
         if not parts.netloc or parts.scheme not in ("http", "https") or not secure:
             raise errors.Unavailable(f"{host} names an instance that is no https address")
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        return f"{parts.scheme}://{parts.netloc}"
 
     def _client(self, base: str) -> client.Client:
         keys = self._keys

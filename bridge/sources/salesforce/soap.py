@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from bridge import client, errors
-from bridge.sources.salesforce.grants import Granted
+from bridge.sources.salesforce.grants import TOKEN, Granted
 
 LAST = 64.0
 """The last version of the API that has `login()`."""
@@ -56,11 +56,16 @@ async def login(http: client.Client, url: str, version: str, username: str, pass
         raise _fault(host, answer.status, said)
     if said.get("passwordExpired") == "true":
         raise errors.Denied(f"{host}: the password has expired: right is a new one", "PASSWORD_EXPIRED")
-    server = urllib.parse.urlsplit(said.get("serverUrl", ""))
-    if not server.netloc or not said.get("sessionId"):
-        raise errors.Unavailable(f"{host} answers a SOAP login with something else")
+    odd = errors.Unavailable(f"{host} answers a SOAP login with something else")
+    try:
+        server = urllib.parse.urlsplit(said.get("serverUrl", ""))
+    except ValueError:
+        raise odd from None
+    token = said.get("sessionId", "")
+    if not server.netloc or not TOKEN.fullmatch(token):
+        raise odd
     return Granted(
-        said["sessionId"],
+        token,
         f"{server.scheme}://{server.netloc.replace('-api.', '.')}",
         said.get("organizationId", ""),
         said.get("userId", ""),
@@ -81,7 +86,7 @@ def _read(body: bytes) -> Mapping[str, str]:
     """The texts of the first element of each name, whatever their prefixes; nothing where it is no XML."""
     try:
         root = ElementTree.fromstring(body) if b"<!DOCTYPE" not in body else ElementTree.Element("none")
-    except ElementTree.ParseError:
+    except (ElementTree.ParseError, LookupError, ValueError):  # the latter two for encodings that are none
         return {}
     found: dict[str, str] = {}
     for each in root.iter():

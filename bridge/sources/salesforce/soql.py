@@ -41,11 +41,14 @@ def time(moment: datetime.datetime) -> str:
 
 
 def moment(value: str) -> datetime.datetime:
-    """The time that an answer writes, with `+0000` or `Z` behind it; ValueError for anything else."""
+    """The time that an answer writes, with `+0000` or `Z` behind it, in UTC; ValueError for anything else."""
     found = datetime.datetime.fromisoformat(value)
     if found.tzinfo is None:
         raise ValueError("a time without a zone")
-    return found
+    try:
+        return found.astimezone(datetime.UTC)
+    except OverflowError:
+        raise ValueError("a time outside of all years") from None
 
 
 def is_name(value: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import email.utils
+import re
 import time
 import urllib.parse
 from collections.abc import Mapping
@@ -33,6 +34,10 @@ _GOODBYE = 2.0
 """Seconds that a logout may take."""
 _READ = frozenset({400, 401, 403, 404, 405, 409, 412, 413, 422, 424, 433, 500, *client.REDIRECTS})
 """Statuses whose labels are read; the others say nothing that the status itself does not."""
+_LONGEST = 80
+"""Characters of a label or a field's name; what is longer is none of Sugar's own and is cut."""
+_TOKEN = re.compile("[!-~]+")
+"""What can stand in a header as a token."""
 
 
 class Forbidden(errors.Denied):
@@ -88,12 +93,14 @@ class Api:
 
     async def close(self) -> None:
         """Log out, if that is quickly done, and give back connections."""
-        if self._login.drop() is not None:
-            with contextlib.suppress(errors.BridgeError, TimeoutError):
-                async with asyncio.timeout(_GOODBYE):
-                    await self._exchange(self._http, "POST", "oauth2/logout", b"", repeat=False)
-        await self._http.close()
-        await self._door.close()
+        try:
+            if self._login.drop() is not None:
+                with contextlib.suppress(errors.BridgeError, TimeoutError):
+                    async with asyncio.timeout(_GOODBYE):
+                        await self._exchange(self._http, "POST", "oauth2/logout", b"", repeat=False)
+        finally:
+            await self._http.close()
+            await self._door.close()
 
     def _client(self) -> client.Client:
         return client.Client(
@@ -116,8 +123,8 @@ class Api:
         if told is None:
             told = await self._by_password()
         access, refresh, lasts = told.get("access_token"), told.get("refresh_token"), told.get("expires_in")
-        if not isinstance(access, str) or not access:
-            raise errors.Unavailable(f"{self.host} answers a login without a token")
+        if not isinstance(access, str) or not _TOKEN.fullmatch(access):
+            raise errors.Unavailable(f"{self.host} answers a login without a usable token")
         seconds = float(lasts) if isinstance(lasts, int | float) else 3600.0
         self._http.present({"OAuth-Token": access})
         ends = time.monotonic() + seconds - min(_EARLY, seconds / 2)
@@ -202,7 +209,7 @@ class Api:
         elif status == 403:
             return Forbidden(f"{self.host} forbids this ({label}): the user's roles lack the right", label)
         else:
-            of = f" for {', '.join(fields)}" if fields else ""
+            of = f" for {', '.join(fields)[: 2 * _LONGEST]}" if fields else ""
             return Refusal(f"{self.host} answers {status} {label}{of}", status, label, fields)
         return fault
 
@@ -212,11 +219,12 @@ def _lives(session: Session) -> bool:
 
 
 def _date(text: str) -> float:
-    """The time of a Date header; ours where there is none."""
+    """The time of a Date header; ours where there is none that a clock may show."""
     try:
-        return email.utils.parsedate_to_datetime(text).timestamp()
+        found = email.utils.parsedate_to_datetime(text)
     except ValueError:
         return time.time()
+    return found.timestamp() if 2000 <= found.year <= 2200 else time.time()
 
 
 def _label(told: Any) -> tuple[str, tuple[str, ...]]:
@@ -224,5 +232,5 @@ def _label(told: Any) -> tuple[str, tuple[str, ...]]:
     if not isinstance(told, dict):
         return "", ()
     label, why = told.get("error"), told.get("error_message")
-    fields = tuple(str(name) for name in why if str(name).isidentifier()) if isinstance(why, dict) else ()
-    return (label if isinstance(label, str) and label.isidentifier() else ""), fields[:10]
+    fields = tuple(name[:_LONGEST] for name in why if name.isidentifier()) if isinstance(why, dict) else ()
+    return (label[:_LONGEST] if isinstance(label, str) and label.isidentifier() else ""), fields[:10]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from bridge import errors
 from bridge.sources.sugarcrm import api, fields, listing, runs
 
@@ -32,4 +34,6 @@ async def _count(http: api.Api, module: str, names: tuple[str, ...]) -> str:
         count = (await http.ask("GET", f"{module}/filter/count{query}")).get("record_count")
     except api.Refusal:
         count = None
+    if isinstance(count, str) and not re.fullmatch("[0-9]{1,15}", count):
+        return "some"
     return str(count) if isinstance(count, int | str) else "some"

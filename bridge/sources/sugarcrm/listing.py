@@ -80,9 +80,9 @@ def moment(text: Any) -> datetime.datetime | None:
     """A time as Sugar writes it, in UTC; None for what is none."""
     try:
         found = datetime.datetime.fromisoformat(text)
-    except (TypeError, ValueError):
+        return found.astimezone(datetime.UTC) if found.tzinfo else found.replace(tzinfo=datetime.UTC)
+    except (TypeError, ValueError, OverflowError):
         return None
-    return found.astimezone(datetime.UTC) if found.tzinfo else found.replace(tzinfo=datetime.UTC)
 
 
 def spelled(when: datetime.datetime) -> str:

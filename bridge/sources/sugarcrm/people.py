@@ -84,9 +84,10 @@ def text(value: Any) -> str:
     if isinstance(value, int | float):
         return str(value)
     if isinstance(value, list):
-        return ", ".join(filter(None, map(text, value)))
+        return ", ".join(filter(None, (text(each) for each in value if not isinstance(each, list))))
     if isinstance(value, dict):
-        return text(value.get("email_address") or value.get("name"))
+        said = value.get("email_address") or value.get("name")
+        return "" if isinstance(said, list | dict) else text(said)
     return ""
 
 

@@ -195,7 +195,7 @@ class Run:
         left = set(converted)
         return Page(
             records=[
-                reader.record(module, row, office.get(row.get("account_id") or "", ""))
+                reader.record(module, row, office.get(people.text(row.get("account_id")), ""))
                 for row in rows
                 if row["id"] not in left
             ],

@@ -40,6 +40,8 @@ class Listed(msgspec.Struct, frozen=True):
 
 
 _DECODER = msgspec.json.Decoder(_Entries)
+_MOST = 1_000_000_000
+"""Entries that no CRM has."""
 _ESCAPES = (("&quot;", '"'), ("&lt;", "<"), ("&gt;", ">"), ("&#039;", "'"))
 
 
@@ -48,8 +50,10 @@ def read(body: bytes, what: str) -> Listed:
     try:
         answer = _DECODER.decode(body)
         count, total = int(answer.result_count), int(-1 if answer.total_count is None else answer.total_count)
-    except (msgspec.DecodeError, ValueError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         raise errors.Unavailable(f"{what} is answered with no whole list of entries") from None
+    if count > _MOST or total > _MOST:
+        raise errors.Unavailable(f"{what} is answered with a count that cannot be right")
     if count not in (-1, len(answer.entry_list)):
         raise errors.Unavailable(f"{what} is answered with {len(answer.entry_list)} entries, said to be {count}")
     rows: list[Row] = []
@@ -62,13 +66,15 @@ def read(body: bytes, what: str) -> Listed:
             missing.append(entry.id)
         else:  # PHP writes a map without anything in it as a list
             rows.append({"id": entry.id})
+    if not all(row["id"] for row in rows):
+        raise errors.Unavailable(f"{what} is answered with an entry without an id")
     return Listed(rows, missing, len(answer.entry_list), total)
 
 
 def text(value: Any) -> str:
     """A value as text, its escapes undone: exactly those four, once, for `&` itself is not escaped."""
     if not isinstance(value, str):
-        return "" if value is None or value is False else "1" if value is True else str(value)
+        return "1" if value is True else str(value) if isinstance(value, int | float) and value is not False else ""
     plain: str = value
     if "&" in plain:
         for escape, character in _ESCAPES:

@@ -14,8 +14,6 @@ import re
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
-import orjson
-
 from bridge import client, errors
 from bridge.sources.suitecrm import entries
 from bridge.sources.suitecrm.service import Service
@@ -172,7 +170,8 @@ class Listing:
     async def _count(self, part: Range) -> int:
         """How many rows there are, whether this login sees them or not."""
         arguments = {"module_name": self._module, "query": self._where(part), "deleted": int(self._deleted)}
-        match orjson.loads(await self._service.ask("get_entries_count", arguments)):
-            case {"result_count": str() | int() as count} if str(count).isdecimal():
+        answer = await self._service.ask("get_entries_count", arguments)
+        match self._service.document("get_entries_count", answer):
+            case {"result_count": str() | int() as count} if re.fullmatch("[0-9]{1,9}", str(count)):
                 return int(count)
         raise errors.Unavailable(f"{self._what} is not counted")

@@ -12,8 +12,6 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-import orjson
-
 from bridge import errors
 from bridge.sources import Cursor, Page
 from bridge.sources.suitecrm import entries, listing, mapping, service
@@ -240,7 +238,7 @@ class Runs:
 async def fields_of(asked: service.Service, module: str, names: Sequence[str]) -> Mapping[str, object]:
     """Those of the fields that a module has."""
     arguments = {"module_name": module, "fields": list(names)}
-    match orjson.loads(await asked.ask("get_module_fields", arguments)):
+    match asked.document("get_module_fields", await asked.ask("get_module_fields", arguments)):
         case {"module_fields": dict() as found}:
             return found
         case {"module_fields": []}:

@@ -78,10 +78,10 @@ class Service:
 
     async def now(self) -> datetime.datetime:
         """The server's clock (UTC). Asked first: it finds where the service is without showing a password."""
-        answer = orjson.loads(await self._found())
+        answer = self.document("get_server_info", await self._found())
         text = answer.get("gmt_time") if isinstance(answer, dict) else None
         read = stamp(text) if isinstance(text, str) else None
-        if read is None:
+        if read is None or not 2000 <= read.year <= 2200:
             raise errors.Unavailable(f"{self.host} does not tell its time, without which changes cannot be asked for")
         return read
 
@@ -94,6 +94,14 @@ class Service:
         return await self.login.use(
             lambda session: self._post(method, {"session": session.id, **arguments}, repeat=False)
         )
+
+    def document(self, asked: str, body: bytes, *, order: bool = False) -> Any:
+        """An answer as JSON: only short ones were looked at before. Where it is cut, Unsettled for an order."""
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError:
+            fault = errors.Unsettled if order else errors.Unavailable
+            raise fault(f"{self.host} answers {asked} with JSON that has no end") from None
 
     async def close(self) -> None:
         """Log out where there is a session, and give back connections."""
@@ -128,7 +136,7 @@ class Service:
             if rejected.code != "1012":
                 raise
             answer = await self._show(self._password[:], encryption="PLAIN")
-        match orjson.loads(answer):
+        match self.document("login", answer):
             case {"id": str(identity), **more} if identity:
                 said = more.get("name_value_list")
                 who = said if isinstance(said, dict) else {}
@@ -184,17 +192,14 @@ class Service:
                 raise _Elsewhere(f"{self.host} answers {asked} with no JSON but a page or a text: {_RIGHT}")
             body = body[start.start() :]
         if len(body) < SMALL:
-            try:
-                small = orjson.loads(body)
-            except orjson.JSONDecodeError:
-                raise errors.Unavailable(f"{self.host} answers {asked} with JSON that has no end") from None
+            small = self.document(asked, body)
             if isinstance(small, dict) and small.keys() >= {"name", "number"}:
                 raise self._fault(asked, small)
         return body
 
     def _fault(self, asked: str, fault: Mapping[str, Any]) -> errors.BridgeError:
-        """The error that a fault is; its name is the server's label, cut short."""
-        number, name = str(fault["number"]), " ".join(str(fault["name"]).split())[:60]
+        """The error that a fault is; its number and name are the server's, cut short."""
+        number, name = str(fault["number"])[:20], " ".join(str(fault["name"]).split())[:60]
         told = f"{self.host}: {name} (fault {number})"
         if number == "11":
             return logins.Expired(told, number)
@@ -210,8 +215,12 @@ class Service:
         location = answer.headers.get("Location", "")
         if answer.status >= 400 or not location:
             return f"{self.host} has no REST v4_1 there ({answer.status}): {_RIGHT}"
-        target = urllib.parse.urlsplit(urllib.parse.urljoin(answer.url, location))
-        return f"{self.host} redirects to {target.scheme}://{target.hostname}: {_RIGHT}, as it is after redirects"
+        try:
+            target = urllib.parse.urlsplit(urllib.parse.urljoin(answer.url, location))
+            where = f"{target.scheme}://{target.hostname}"[:100]
+        except ValueError:
+            where = "what is no address"
+        return f"{self.host} redirects to {where}: {_RIGHT}, as it is after redirects"
 
 
 _RIGHT = "right is url = the address of the CRM's start page"

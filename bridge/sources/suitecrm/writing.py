@@ -6,8 +6,7 @@ import datetime
 import urllib.parse
 import uuid
 from collections.abc import Mapping
-
-import orjson
+from typing import Any
 
 from bridge import errors
 from bridge.actions import Action, Made
@@ -79,7 +78,7 @@ class Writer:
             "name_value_list": [{"name": name, "value": value} for name, value in pairs.items() if value],
         }
         try:
-            answer = orjson.loads(await self._asked(module, "set_entry", arguments, order=True))
+            answer = await self._ordered(module, "set_entry", arguments)
         except errors.Unsettled:
             raise
         except errors.Unavailable:
@@ -108,7 +107,7 @@ class Writer:
                 "name_value_list": [],
                 "delete": 0,
             }
-            answer = orjson.loads(await self._asked(module, "set_relationship", arguments, order=True))
+            answer = await self._ordered(module, "set_relationship", arguments)
             if not isinstance(answer, dict) or answer.get("created") != 1:
                 raise errors.Unavailable(f"{self._service.host} does not link {module} to {link}")
 
@@ -129,6 +128,11 @@ class Writer:
             return fields | _call(action)
         fields["contact_id"] = action.contact if contact == "Contacts" else ""
         return fields | ({"status": "Not Started", "priority": "Medium"} if module == "Tasks" else {})
+
+    async def _ordered(self, module: str, method: str, arguments: Mapping[str, object]) -> Any:
+        """What is answered to an order."""
+        body = await self._asked(module, method, arguments, order=True)
+        return self._service.document(f"{method} of {module}", body, order=True)
 
     async def _asked(self, module: str, method: str, arguments: Mapping[str, object], *, order: bool = False) -> bytes:
         """An answer, or what stands in the way of this one action."""

@@ -120,8 +120,9 @@ def _place(name: str) -> tuple[tuple[int, int], str] | None:
 
 
 def _modified(card: Card) -> datetime.datetime | None:
-    seconds = card.seconds or card.milliseconds / 1000
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC) if 0 < seconds < 1e11 else None
+    milliseconds = card.seconds * 1000 or card.milliseconds
+    known = 0 < milliseconds < 10**14
+    return datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.UTC) if known else None
 
 
 def _text(value: Any) -> str:
@@ -134,5 +135,5 @@ def _texts(value: Any) -> Iterable[str]:
         text = value.strip()
         return (text,) if text else ()
     if isinstance(value, list):
-        return tuple(text for each in value for text in _texts(each))
+        return tuple(text for each in value if not isinstance(each, list) for text in _texts(each))
     return (str(value),) if isinstance(value, int) and not isinstance(value, bool) else ()

@@ -184,5 +184,5 @@ def _is_person(told: dict[str, Any]) -> bool:
 
 def _first(value: Any) -> str:
     if isinstance(value, list):
-        return next((text for each in value if (text := _first(each))), "")
+        return next((text for each in value if not isinstance(each, list) and (text := _first(each))), "")
     return value.strip() if isinstance(value, str) else ""

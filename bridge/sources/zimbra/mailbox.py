@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -111,8 +111,7 @@ class Mailbox:
         """The contacts in a folder, groups left out, with no more of them than ids, versions and these attributes."""
         wanted = [{"n": name} for name in ("type", *attributes)]
         question = {"l": folder.id, "sync": 1, "a": wanted}
-        told = await self._soap.ask("GetContacts", question, Cards, account=folder.owner)
-        return [card for card in told.cards if not card.group]
+        return [card for card in await self._cards(question, folder.owner) if not card.group]
 
     async def contacts(self, ids: Sequence[str], owner: str = "") -> AsyncGenerator[Batch]:
         """These contacts, some at a time."""
@@ -155,13 +154,20 @@ class Mailbox:
         if old is not None and new is not None and new < old:
             raise Stale
 
+    async def _cards(self, question: Mapping[str, Any], owner: str) -> list[Card]:
+        """What GetContacts answers; one without an id would stand for all of its kind."""
+        told = await self._soap.ask("GetContacts", question, Cards, account=owner)
+        if not all(card.bare for card in told.cards):
+            raise errors.Unavailable(f"{self._soap.host} answers GetContacts with a contact without an id")
+        return told.cards
+
     async def _batch(self, ids: Sequence[str], owner: str, patience: int) -> tuple[list[Card], list[str]]:
         """One batch; the server refuses all of it for one contact that is gone, and names that one, or does not."""
         wanted, gone = list(ids), list[str]()
         while wanted:
             question = {"sync": 1, "cn": [{"id": id} for id in wanted]}
             try:
-                told = await self._soap.ask("GetContacts", question, Cards, account=owner)
+                return await self._cards(question, owner), gone
             except Fault as fault:
                 if fault.code not in _GONE:
                     raise
@@ -176,8 +182,6 @@ class Mailbox:
                     return await self._halves(wanted, gone, owner, patience)
                 if len(gone) > patience:
                     raise errors.Unavailable(f"{self._soap.host}: contacts go while they are being read") from None
-                continue
-            return told.cards, gone
         return [], gone
 
     async def _halves(

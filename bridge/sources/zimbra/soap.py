@@ -30,6 +30,8 @@ _RATE = 25.0
 """Requests a second: the server's filter against floods refuses more than 30."""
 _LIFE = 0.8
 """The part of a session's lifetime after which another is made."""
+_FOR_EVER = 10**14
+"""Milliseconds that no session lasts."""
 _EXPIRED = frozenset({"service.AUTH_EXPIRED", "service.AUTH_REQUIRED"})
 _REJECTED = {
     "account.AUTH_FAILED": "the user, its password or its lock is at fault, which the server does not tell apart",
@@ -172,8 +174,8 @@ class Soap:
         if not re.fullmatch(r"[!#-+\--:<-\[\]-~]+", token):
             raise errors.Unavailable(f"{self.host} lets {self.username} in without a usable token")
         self._http.present({"Cookie": "ZM_AUTH_TOKEN=" + token})
-        life = told.lifetime / 1000 * _LIFE
-        return _Session(token, time.monotonic() + life if life > 0 else float("inf"))
+        known = 0 < told.lifetime < _FOR_EVER
+        return _Session(token, time.monotonic() + told.lifetime / 1000 * _LIFE if known else float("inf"))
 
     def _proof(self) -> dict[str, Any]:
         """What shows that we may log in: the password, or a word signed with the domain's key."""
@@ -231,7 +233,7 @@ class Soap:
                 raise self._fault(name, msgspec.json.decode(fault, type=_Fault, strict=False).detail.error)
             if status < 300 and (answer := body.get(f"{name}Response")) is not None:
                 return msgspec.json.decode(answer, type=reply, strict=False)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass
         if status >= 300:
             raise errors.Unavailable(f"{self.host} answers {name} with {status} and no fault in JSON")
@@ -264,7 +266,7 @@ def _envelope(said: bytes) -> _Envelope:
 def _true(flag: Any) -> bool:
     """Whether a flag is set, as an element, a list of one or a plain value."""
     if isinstance(flag, list):
-        return any(_true(each) for each in flag)
+        flag = flag[0] if flag else None
     if isinstance(flag, dict):
         flag = flag.get("_content", True)
     return flag not in (None, False, 0, "", "0", "false", "FALSE")
