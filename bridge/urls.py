@@ -18,10 +18,9 @@ _UNSENDABLE = re.compile(r"[^!-~]")
 
 def read(text: str, base: yarl.URL | None = None) -> yarl.URL:
     """An address with its escapes as they are written; what cannot be sent raw is escaped, user info cut."""
-    text = urllib.parse.urljoin(str(base), text) if base is not None else text
-    text = _UNSENDABLE.sub(lambda found: urllib.parse.quote(found.group()), text)
     try:
-        url = yarl.URL(text, encoded=True)
+        text = urllib.parse.urljoin(str(base), text) if base is not None else text
+        url = yarl.URL(_UNSENDABLE.sub(lambda found: urllib.parse.quote(found.group()), text), encoded=True)
         if url.scheme in ("http", "https") and url.host:
             return yarl.URL.build(
                 scheme=url.scheme,

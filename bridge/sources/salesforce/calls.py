@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -88,7 +89,7 @@ class Calls:
     async def following(self, page: Mapping[str, Any]) -> str:
         """The path of the next page of a query that is not done."""
         path = page.get("nextRecordsUrl")
-        if page.get("done") is not False or not isinstance(path, str) or not path.startswith("/"):
+        if page.get("done") is not False or not isinstance(path, str) or not re.match("/(?!/)", path):
             raise await self.odd("a query")
         return path
 

@@ -26,7 +26,7 @@ async def check(reach: Reach, directory: Directory | None, *, users: bool) -> st
             wrong.append(f"{_share(folder)} is broken")
             continue
         filled.update(name for card in cards for name in card.attributes)
-        counts.append(f"{folder.path} {len(cards):,}")
+        counts.append(f"{folder.path[:80]} {len(cards):,}")
         total += len(cards)
     told = [f"{total:,} contacts in {len(counts)} folder{'' if len(counts) == 1 else 's'} ({', '.join(counts)})"]
     if not counts:
@@ -50,4 +50,4 @@ async def _people(directory: Directory, *, users: bool) -> str:
 
 
 def _share(folder: folders.Folder) -> str:
-    return f"the share {folder.path!r}, which its owner mends or whose mountpoint is to be deleted,"
+    return f"the share {folder.path[:80]!r}, which its owner mends or whose mountpoint is to be deleted,"

@@ -72,10 +72,16 @@ def choose(folders: Sequence[Folder], names: Sequence[str], host: str) -> list[F
     for name in names:
         folder = _named(folders, name)
         if folder is None:
-            there = ", ".join(repr(each.path) for each in folders) or "none"
+            there = _shown(folders) or "none"
             raise errors.Unavailable(f"{host} has no contact folder {name!r}; there are: {there}")
         chosen[folder.key] = folder
     return list(chosen.values())
+
+
+def _shown(folders: Sequence[Folder]) -> str:
+    """Their paths, in a message: each and all of them cut short."""
+    paths = ", ".join(repr(each.path[:80]) for each in folders)
+    return paths if len(paths) <= 300 else paths[:299] + "…"
 
 
 def _named(folders: Sequence[Folder], name: str) -> Folder | None:
