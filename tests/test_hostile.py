@@ -324,7 +324,9 @@ async def test_the_admins_pages_take_the_same(db: Store, tmp_path: Path) -> None
         for _ in range(100):
             path = dice.choice(("/health/live", "/health/ready", "/metrics", "/x")) + dice.choice(QUERIES)
             head = "\r\n".join(f"{name}: {value}" for name, value in dice.choice(HEADERS).items())
-            said = await _said(port, f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{head}\r\n\r\n".encode())
+            said = await _said(
+                port, f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{head}\r\n\r\n".encode()
+            )
             assert int(said.split(b" ", 2)[1]) in (200, 400, 404)
     finally:
         server.close()
