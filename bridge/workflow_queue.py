@@ -117,27 +117,31 @@ class Queue:
 
     async def _do(self, job: Job, tenant: Tenant) -> None:
         """Do it, and write down what came of it."""
-        key = (job.tenant, job.key)
         try:
             made = await self._act(job, tenant)
         except (errors.Refused, errors.Unsupported) as fault:
             code = fault.code if isinstance(fault, errors.Refused) else "UNSUPPORTED"
             _LOG.error("workflow.failed", workflow=job.workflow, source=job.source, code=code, reason=str(fault))
-            await self._db.execute(SQL["failed"], *key, job.tries, code, str(fault))
+            await self._note("failed", job, job.tries, code, str(fault))
         except (errors.Denied, errors.Unavailable) as fault:
             wait = (fault.after if isinstance(fault, errors.Unavailable) else None) or pause(job.tries + 1)
             _LOG.warning(
                 "workflow.later", workflow=job.workflow, source=job.source, reason=str(fault), again_in=round(wait, 1)
             )
-            await self._db.execute(SQL["later"], *key, job.tries, wait, str(fault))
+            await self._note("later", job, job.tries, wait, str(fault))
         except Exception:
             # The last resort of a job: it is tried again as one whose CRM is away, and never in a tight circle.
             _LOG.exception("workflow.crashed", workflow=job.workflow, source=job.source)
             reason = "this failed, and the log of bridge says why"
-            await self._db.execute(SQL["later"], *key, job.tries, pause(job.tries + 1), reason)
+            await self._note("later", job, job.tries, pause(job.tries + 1), reason)
         else:
             _LOG.info("workflow.done", workflow=job.workflow, source=job.source, made=made.id)
-            await self._db.execute(SQL["done"], *key, _storable(made.id), _storable(made.url))
+            await self._note("done", job, made.id, made.url)
+
+    async def _note(self, outcome: str, job: Job, *said: str | float) -> None:
+        """Write down what came of it, in texts that PostgreSQL takes, for they are a CRM's or a webhook's."""
+        words = [one.replace("\0", " ") if isinstance(one, str) else one for one in said]
+        await self._db.execute(SQL[outcome], job.tenant, job.key, *words)
 
     async def _act(self, job: Job, tenant: Tenant) -> Made:
         if job.action == "webhook":
@@ -198,8 +202,3 @@ def _parsed(body: bytes) -> Mapping[str, Any]:
     except orjson.JSONDecodeError:
         return {}
     return said if isinstance(said, dict) else {}
-
-
-def _storable(text: str) -> str:
-    """Without what PostgreSQL takes for no text."""
-    return text.replace("\0", " ")
