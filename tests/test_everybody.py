@@ -18,6 +18,7 @@ import pytest
 from aiohttp import web
 from commands import bridge
 from daemons import KEY, Daemon, number, until
+from hooks import answering
 from softphone import App, basic
 
 from bridge.demo.dav import Book, DavServer
@@ -60,13 +61,8 @@ class Hook:
             await self.hangs.wait()
             return web.json_response({"id": key[:8], "url": "https://crm.example.com/"})
 
-        runner = web.ServerRunner(web.Server(answer))
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}/calls"
-        finally:
-            await runner.cleanup()
+        async with answering(answer) as url:
+            yield f"{url}/calls"
 
 
 class Place:

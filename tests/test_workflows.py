@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from hooks import answering
 from listed import Listed
 
 from bridge import errors, keys, status, workflows
@@ -192,19 +193,14 @@ class Hook:
 
     @contextlib.asynccontextmanager
     async def serve(self) -> AsyncIterator[str]:
-        async def answer(request: web.Request) -> web.Response:
+        async def answer(request: web.BaseRequest) -> web.Response:
             self.told.append((await request.read(), dict(request.headers)))
             if self.statuses:
                 return web.Response(status=self.statuses.pop(0))
             return web.json_response(self.answer)
 
-        runner = web.ServerRunner(web.Server(answer))
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}/calls"
-        finally:
-            await runner.cleanup()
+        async with answering(answer) as url:
+            yield f"{url}/calls"
 
 
 async def test_a_webhook_is_told_with_a_signature(bench: Bench) -> None:
@@ -253,6 +249,14 @@ async def test_a_webhook_may_answer_anything(bench: Bench, said: Any, made: Any)
         async with bench.working():
             assert await bench.ask() == made
     assert len(hook.told) == 1
+
+
+async def test_a_refusal_in_words_that_no_database_takes_is_kept(bench: Bench) -> None:
+    bench.crm.faults = [errors.Refused("A\0B", "the CRM says \0")]
+    async with bench.working():
+        assert await bench.ask() == {}
+    [refusal] = await status.refusals(bench.db, [bench.tenant])
+    assert (refusal.code, refusal.reason, len(bench.crm.tries)) == ("A B", "the CRM says  ", 1)
 
 
 async def test_what_fails_unexpectedly_is_tried_again_like_what_is_away(bench: Bench) -> None:

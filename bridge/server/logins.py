@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from bridge.server import peers
+from bridge.server.forms import is_ours
 from bridge.server.peers import Throttle
 from bridge.server.replies import Refusal
 
@@ -23,9 +24,14 @@ class Logins:
         self._throttle = throttle or Throttle()
 
     def admit(self, users: Mapping[str, str], request: web.BaseRequest) -> str:
-        """Which of the users asks, "" where there are none; whoever shows no password of theirs is refused."""
+        """Which of the users asks, "" where there are none; whoever shows no password of theirs is refused.
+
+        Where there are none, who comes by another name than this machine's is refused (DNS rebinding).
+        """
         given = request.headers.get("Authorization")
         if not users:
+            if not is_ours(request.headers.get("Host", "")):
+                raise Refusal(421, "Without a password this is answered to localhost and addresses alone.")
             return ""
         name = _known(users, given or "")
         if name:
