@@ -19,6 +19,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
+import goals
 from carddav_servers import PASSWORD, USER, counted, radicale
 
 ROOT = Path(__file__).parents[2]
@@ -69,7 +70,7 @@ def theirs(folder: Path, url: str, program: str) -> list[str]:
     return [program, "-c", str(config), "sync"]
 
 
-async def main() -> None:
+async def main() -> int:
     options = argparse.ArgumentParser()
     options.add_argument("--vdirsyncer", default="vdirsyncer")
     options.add_argument("--cards", type=int, default=5000)
@@ -90,11 +91,15 @@ async def main() -> None:
                 mine = await asyncio.to_thread(timed, our, folder)
                 requests = len(seen) - before
                 pairs.append((mine, await asyncio.to_thread(timed, their, folder), requests))
-    print(f"first sync of {asked.cards:,} cards: bridge {our_first:.2f} s, vdirsyncer {their_first:.2f} s,", end=" ")
-    print(f"{their_first / our_first:.1f} times as fast")
     mine, other = min(p[0] for p in pairs), min(p[1] for p in pairs)
-    print(f"no change: bridge {mine:.2f} s in {pairs[0][2]} requests, vdirsyncer {other:.2f} s")
+    print(f"first sync: bridge {our_first:.2f} s, vdirsyncer {their_first:.2f} s")
+    print(f"no change: bridge {mine:.2f} s, vdirsyncer {other:.2f} s")
+    what = f"{asked.cards:,} cards from Radicale, beside `vdirsyncer sync`"
+    good = goals.at_least(f"{what}: the first sync", their_first / our_first, 2, "times as fast")
+    good &= goals.at_least(f"{what}: without a change", other / mine, 1, "times as fast")
+    good &= goals.at_most(f"{what}: without a change", max(p[2] for p in pairs), 2, "requests")
+    return 0 if good else 1
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    sys.exit(asyncio.run(main()))

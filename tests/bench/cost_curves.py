@@ -38,6 +38,7 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
 
+import goals
 import svg
 import used
 
@@ -48,6 +49,10 @@ SIZES = (10_000, 100_000, 1_000_000)
 LARGE = 3_000_000
 PROCESSES = {"worker": b"bridge.worker", "answering": b"bridge.answer", "keeper": b""}
 KEY = "bench-key"
+WANTED = {(1_000_000, "first"): 150, (1_000_000, "unchanged"): 50, (1_000_000, "1,000 changed"): 3}
+"""Seconds at most."""
+MEMORY = 300
+"""MB at most."""
 KINDS = ("first", "nothing new", "unchanged", "1,000 changed")
 DELIVERED = """
 update entry e set state = 'clean', sent = null, sent_at = null, acked_names = e.names, acked_kind = e.kind,
@@ -315,7 +320,22 @@ def _kinds(cost: Cost) -> list[str]:
     return [cost.what, *share] if cost.what in KINDS else share
 
 
-def main() -> None:
+def verdict(costs: Sequence[Cost]) -> bool:
+    """Print what is wanted of a million contacts, and of all; whether it is reached."""
+    good = True
+    for cost in costs:
+        what = f"{cost.contacts:,} contacts from Salesforce, 1.7 times as many numbers, a sink: {cost.what}"
+        if (seconds := WANTED.get((cost.contacts, cost.what))) is not None:
+            good &= goals.at_most(f"{what}, until the Manager has it", cost.delivered, seconds, "s")
+        if cost.what == "unchanged":
+            good &= goals.at_most(f"{what}, contact rows written", cost.rows, 0)
+            goals.shown(f"{what}, bytes of write-ahead log a contact", f"{cost.wal / cost.contacts:.1f}")
+    peak = max(sum(cost.peak.values()) for cost in costs)
+    most = max(cost.contacts for cost in costs)
+    return goals.at_most(f"up to {most:,} contacts: all processes of the daemon at most", peak, MEMORY, "MB") and good
+
+
+def main() -> int:
     options = argparse.ArgumentParser()
     options.add_argument("--contacts", type=int, action="append")
     options.add_argument("--large", action="store_true")
@@ -327,7 +347,8 @@ def main() -> None:
         costs += measure(size)
         write(asked.figures, costs)
     print("\n" + table(costs))
+    return 0 if verdict(costs) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -25,6 +25,8 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parents[2])]
 
+import goals
+
 from bridge import embedded
 
 HERE = Path(__file__).parent
@@ -121,7 +123,10 @@ def measure(name: str, contacts: int, changed: int, dsn: str) -> bool:
         delta = sync(folder, stand)
         assert delta.said["changed"] == changed, delta.said
         show(name, f"{changed} changed", delta, changed)
-        return contacts / first.cpu >= RATE and max(first.megabytes, full.megabytes) < MEMORY and delta.cpu < CHANGED
+        what = f"{contacts:,} contacts from {name}, by `bridge sync`'s own CPU"
+        good = goals.at_least(f"{what}: the first run, in {first.calls} calls", contacts / first.cpu, RATE, "a second")
+        good &= goals.at_most(f"{what}: its memory", max(first.megabytes, full.megabytes), MEMORY, "MB")
+        return goals.at_most(f"{what}: {changed} changed, in {delta.calls} calls", delta.cpu, CHANGED, "s") and good
 
 
 async def database(folder: Path) -> embedded.Embedded:

@@ -1,11 +1,13 @@
 """All figures of the README, one benchmark after the other, each one's words in a file of deploy/figures.
 
-    .venv/bin/python tests/bench/figures.py [NAME]… [--minutes 60] [--figures deploy/figures]
+    .venv/bin/python tests/bench/figures.py [NAME]… [--minutes 60]
+    .venv/bin/python tests/bench/figures.py --table
 
 Without a name: all of them, which takes three hours or so, an hour of it the soak (`--minutes`). What needs something
 that is not installed says what, and is left out. Above what a benchmark printed stand its command, the day, and how
 much of the processors others had meanwhile (steal, from /proc/stat), for on a shared machine no figure means much
-without it. Exit code 1 where one of them missed a goal.
+without it. After each of them the table in the README is made anew of all these files (`--table`: that alone). Exit
+code 1 where one of them missed a goal.
 """
 
 from __future__ import annotations
@@ -17,12 +19,17 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import goals
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+FIGURES = ROOT / "deploy" / "figures"
+BEGIN, END = "<!-- figures: made by tests/bench/figures.py -->\n", "<!-- figures end -->\n"
+HEADS = "| what | seen | goal | others had |\n|---|---|---|---|\n"
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ def benches(minutes: int) -> Sequence[Bench]:
     )
 
 
-def main(names: Sequence[str], minutes: int, folder: Path) -> int:
+def main(names: Sequence[str], minutes: int) -> int:
     """How many missed a goal, as an exit code."""
     known = {bench.name: bench for bench in benches(minutes)}
     if unknown := [name for name in names if name not in known]:
@@ -68,10 +75,36 @@ def main(names: Sequence[str], minutes: int, folder: Path) -> int:
         if absent := [program for program in bench.needs if not _installed(program)]:
             print(f"{bench.name}: left out, {', '.join(absent)} not installed", flush=True)
             continue
-        seconds, code = _run(bench, folder / f"{bench.name}.txt")
+        seconds, code = _run(bench, FIGURES / f"{bench.name}.txt")
+        write(table(known))
         missed += code != 0
         print(f"{bench.name}: {'met' if code == 0 else 'missed'}, {seconds / 60:.0f} min", flush=True)
     return 1 if missed else 0
+
+
+def table(names: Iterable[str]) -> str:
+    """What the files of these say, as the README shows it."""
+    files = [FIGURES / f"{name}.txt" for name in names]
+    return HEADS + "".join(row for file in files if file.exists() for row in _rows(file))
+
+
+def write(rows: str) -> None:
+    """Put that into the README."""
+    readme = ROOT / "README.md"
+    before, begin, rest = readme.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        sys.exit("README.md has lost the two lines between which its figures stand")
+    readme.write_text(f"{before}{begin}{rows}{end}{after}")
+
+
+def _rows(file: Path) -> Iterator[str]:
+    lines = file.read_text().splitlines()
+    others = lines[1].rpartition("others had ")[2].partition(" ")[0]
+    for line in lines:
+        if line.startswith(goals.LINE):
+            cells = [cell.strip() for cell in line.removeprefix(goals.LINE).split("|")]
+            yield f"| {' | '.join([*cells, others])} |\n"
 
 
 def _run(bench: Bench, to: Path) -> tuple[float, int]:
@@ -98,9 +131,13 @@ def _installed(program: str) -> bool:
     return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin") is not None
 
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("names", nargs="*", metavar="NAME")
-parser.add_argument("--minutes", type=int, default=60)
-parser.add_argument("--figures", type=Path, default=ROOT / "deploy" / "figures")
-asked = parser.parse_args()
-sys.exit(main(asked.names, asked.minutes, asked.figures))
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--minutes", type=int, default=60)
+    parser.add_argument("--table", action="store_true")
+    asked = parser.parse_args()
+    if asked.table:
+        write(table([bench.name for bench in benches(asked.minutes)]))
+    else:
+        sys.exit(main(asked.names, asked.minutes))

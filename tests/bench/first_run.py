@@ -24,11 +24,15 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import goals
 import used
 
 from bridge import assembly, config, embedded, keys, store, sync
 from bridge.store import Store
 
+WANTED = {"first": 8_000, "unchanged": 20_000}
+"""Contacts a second."""
+MEMORY = 250
 FIRST = ("Anna", "Jörg", "Marie", "Luc", "Zoë", "Peter", "Ines", "Tom", "Léa", "Max")
 LAST = ("Müller", "Weber", "Schmit", "Hoffmann", "Thill", "Klein", "Wagner", "Becker", "Faber", "Kieffer")
 
@@ -116,7 +120,7 @@ def show(contacts: int, got: dict[str, float]) -> None:
         )
 
 
-def main() -> None:
+def main() -> int:
     options = argparse.ArgumentParser()
     options.add_argument("--contacts", type=int, action="append")
     options.add_argument("--sink", action="store_true")
@@ -125,20 +129,27 @@ def main() -> None:
     asked = options.parse_args()
     if asked.path:
         print(json.dumps(asyncio.run(measure(asked.path, asked.state, sink=asked.sink))))
-        return
+        return 0
     sizes = asked.contacts or [100_000]
-    costs = {}
+    costs, every = {}, {}
     for contacts in (sizes[0] // 10, *sizes):
         got = apart(contacts, sink=asked.sink)
         show(contacts, got)
+        every[contacts] = got
         costs[contacts] = (got["first"] / contacts, (got["first cpu"] + got["first server cpu"]) / contacts)
     (wall, cpu), *rest = costs.values()
+    good = True
     for contacts, (large_wall, large_cpu) in zip(sizes, rest, strict=True):
-        print(
-            f"cost per contact at {contacts:,}: {large_wall / wall:.2f} times that at {sizes[0] // 10:,} by the clock, "
-            f"{large_cpu / cpu:.2f} times by CPU"
-        )
+        many = f"{contacts:,} contacts from a vCard file"
+        for run, wanted in WANTED.items():
+            good &= goals.at_least(f"{many}: {run} run", contacts / every[contacts][run], wanted, "contacts a second")
+        peak = max(every[contacts]["first peak"], every[contacts]["unchanged peak"])
+        good &= goals.at_most(f"{many}: memory of what runs, its reader included", peak, MEMORY, "MB")
+        than = f"{many}: cost of a contact, as a multiple of that at {sizes[0] // 10:,}"
+        good &= goals.at_most(f"{than}, by CPU", large_cpu / cpu, 1.2)
+        goals.shown(f"{than}, by the clock", f"{large_wall / wall:.2f}")
+    return 0 if good else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

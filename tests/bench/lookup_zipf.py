@@ -20,6 +20,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import goals
 from lookup_rate import HERE, TOKEN, free_port, load, prepared, serving
 
 FIRST, UNKNOWN = 621000000, 691000000
@@ -93,8 +94,9 @@ def main() -> int:
             share = statistics.median(measure(given, server.dsn, Path(folder)))
         finally:
             runner.run(server.close())
-    print(f"as telephones ask: {share:.2f} of a bare handler, wanted {WANTED}")
-    return 0 if share >= WANTED else 1
+    mix = f"lookups in a Zipf mix of {given.numbers:,} numbers, {given.unknown:.0%} unknown"
+    what = f"{mix}, as a share of a bare aiohttp handler's rate"
+    return 0 if goals.at_least(what, share, WANTED) else 1
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ from aiohttp import web
 
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
 
+import goals
 import patience
 from proxy import Proxy, tcp, unix
 
@@ -250,12 +251,16 @@ class Watch:
             files = statistics.linear_regression(hours, [float(row[2]) for row in late])[0]
             span = (late[-1][0] - late[0][0]) / 60
             print(
-                f"{name}: {late[0][1] / 1024:.1f} to {late[-1][1] / 1024:.1f} MB ({memory:+.1f} MB an hour), "
+                f"{name}: {late[0][1] / 1024:.1f} to {late[-1][1] / 1024:.1f} MB ({memory:+.2f} MB an hour), "
                 f"{late[0][2]} to {late[-1][2]} files ({files:+.1f} an hour), over {span:.0f} min"
             )
-            # Over a few minutes the slope is mostly noise: then a megabyte more counts.
-            good &= memory < 1.0 or (span < 30 and late[-1][1] - late[0][1] < 4096)
-            good &= late[-1][2] - late[0][2] < 15
+            process = name.split()[0]
+            if span < 25:  # Over a few minutes the slope is mostly noise.
+                more = (late[-1][1] - late[0][1]) / 1024
+                good &= goals.at_most(f"{process}: more memory at the end of {span:.0f} minutes", more, 4, "MB")
+            else:
+                good &= goals.at_most(f"{process}: memory, over the last {span:.0f} minutes", memory, 1, "MB an hour")
+            good &= goals.at_most(f"{process}: more open files at the end of them", late[-1][2] - late[0][2], 15)
         return good
 
 
@@ -320,7 +325,10 @@ async def settled(tenants: Sequence[Tenant], daemons: Sequence[Daemon]) -> bool:
         for daemon in daemons:
             await daemon.again()
         await asyncio.sleep(0.5)
-    print(f"all {TENANTS} Managers right {time.monotonic() - began:.1f} s after the faults ended, no entry twice")
+    goals.shown(
+        f"{TENANTS} tenants, {DAEMONS} daemons, faults everywhere: all Managers exactly right, no entry twice",
+        f"{time.monotonic() - began:.0f} s after the last fault",
+    )
     wrong_names = 0
     async with aiohttp.ClientSession() as http:
         for daemon in daemons:
@@ -331,8 +339,7 @@ async def settled(tenants: Sequence[Tenant], daemons: Sequence[Daemon]) -> bool:
                     async with http.post(url, json=body, headers={"X-Execution-Token": TOKEN}) as reply:
                         found = await reply.json()
                     wrong_names += reply.status != 200 or [one["name"] for one in found] != [" ".join(names)]
-    print(f"lookups answered wrongly: {wrong_names}")
-    return not wrong_names
+    return goals.at_most("lookups answered wrongly then, by any daemon", wrong_names, 0)
 
 
 async def told(wrong: Sequence[Tenant], home: Path) -> None:
@@ -421,8 +428,11 @@ async def main(minutes: float, seed: int) -> int:
         daemons[0].jump(0)
         good = await settled(tenants, daemons)
         good &= watch.report()
-        mails = Counter({"entries": sum(len(tenant.manager.entries()) for tenant in tenants)})
-        print(f"{minutes:.0f} min, faketime {'on' if faketime else 'not installed'}: {dict(count)}; {dict(mails)}")
+        held = Counter({"entries held at the end": sum(len(tenant.manager.entries()) for tenant in tenants)})
+        goals.shown(
+            f"what happened in these {minutes:.0f} minutes" + ("" if faketime else ", libfaketime not installed"),
+            ", ".join(f"{often:,} {what}" for what, often in (count + held).items()),
+        )
         print("log of the third daemon:", events(daemons[-1].home / "log"))
         if not good:
             keep = Path(tempfile.mkdtemp(prefix="bridge-soak-logs-"))

@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
+import goals
 from lookup_rate import free_port
 
 from bridge import assembly, config, embedded, store
@@ -138,6 +139,8 @@ def loading(folder: Folder) -> None:
         f"load of {folder.tenants} tenants: {first:.2f} s of CPU; again, unchanged: {again:.2f} s ({again / first:.2f})"
     )
     print(f"again with one changed: {one:.2f} s, {kept} of {len(told.tenants)} tenants are the same objects")
+    what = f"{folder.tenants:,} tenants: load of the configuration; again with one changed"
+    goals.shown(what, f"{first:.1f}; {one:.2f} s of CPU")
 
 
 def resident(pids: Iterable[int]) -> float:
@@ -322,16 +325,17 @@ async def answers(folder: Folder, dsn: str, contacts: int, rate: int) -> bool:
                         page = await answer.read()
                     wall = (time.perf_counter() - began) * 1e3
                     used = (cpu([process.pid]) - used) * 1e3
-                    print(f"{path}: {answer.status}, {len(page) / 1e3:.0f} kB, {wall:.0f} ms, {used:.0f} ms of its CPU")
+                    assert answer.status == 200, path
+                    what = f"{folder.tenants:,} tenants: `{path}` for the admin"
+                    goals.shown(what, f"{len(page) / 1e3:.0f} kB, {wall:.0f} ms, {used:.0f} ms of CPU")
                     yield
 
         pages = await caller.during(scraped)
         told("while pages are asked for", pages)
     worst = max(took[-1] for took in (changed, anew, pages))
-    print(
-        f"longest of all: {worst:.1f} ms, wanted at most {LATEST:.0f} ({worst / idle[-1]:.1f} times the idle longest)"
-    )
-    return worst <= LATEST
+    what = f"{folder.tenants:,} tenants: the longest lookup while SIGHUP changes one, or all, or pages are looked at"
+    goals.shown(f"{folder.tenants:,} tenants: the longest lookup while nothing else is done", f"{idle[-1]:.1f} ms")
+    return goals.at_most(what, worst, LATEST, "ms")
 
 
 @asynccontextmanager
@@ -366,15 +370,15 @@ class Daemon:
         self.highest = max(self.highest, resident(ours))
         return cpu(ours)
 
-    async def share(self, db: Store, seconds: float, what: str) -> float:
-        """What it uses of a core for so many seconds; prints it with what it did meanwhile."""
+    async def share(self, db: Store, seconds: float) -> tuple[float, int, int]:
+        """What it uses of a core for so many seconds, how many sources it reads meanwhile, how many are overdue."""
         before, then = await self.used_after(SETTLES), time.monotonic()
         while time.monotonic() < then + seconds:
             after = await self.used_after(min(2.0, seconds))
         share = (after - before) / (time.monotonic() - then)
         visited = await db.value("select count(*) from source where tried_at > now() - $1 * interval '1 s'", seconds)
-        print(f"{what}: {visited:,} sources read in {seconds:.0f} s, {share:.2f} of a core", flush=True)
-        return share
+        late = await db.value("select count(*) from source where tried_at < now() - interval '16 min'")
+        return share, visited, late
 
 
 async def daemon(folder: Folder, contacts: int, seconds: float, stand: asyncio.subprocess.Process) -> bool:
@@ -389,26 +393,32 @@ async def daemon(folder: Folder, contacts: int, seconds: float, stand: asyncio.s
         db = Store(server.dsn)
         while await db.value("select to_regclass('source') is null") or await db.value(UNREAD):
             loaded = await used.used_after(2.0)
-        print(f"first load of all: {time.monotonic() - began:.0f} s, {loaded:.0f} s of CPU", flush=True)
+        many = f"{folder.tenants:,} tenants of {contacts} contacts, a source and a PBX each"
+        goals.shown(f"{many}: until all are read", f"{time.monotonic() - began:.0f} s, {loaded:.0f} s of CPU")
         while (held := await entries(stand)) < folder.tenants * contacts:
             loaded = await used.used_after(2.0)
-        print(f"all {held:,} delivered: {time.monotonic() - began:.0f} s, {loaded:.0f} s of CPU", flush=True)
+        what = f"{many}: until their PBXs hold all {held:,} entries"
+        goals.shown(what, f"{time.monotonic() - began:.0f} s, {loaded:.0f} s of CPU")
         await db.execute(AS_LATER)
-        share = await used.share(db, seconds, "then")
+        share, visited, late = await used.share(db, seconds)
+        what = f"{many}, each read every 15 minutes: share of a core, {visited:,} of them read in {seconds:.0f} s"
+        good = goals.at_most(what, share, SHARE)
+        good &= goals.at_most(f"{many}: not read for 16 minutes", late, 0, "sources")
         for n in range(folder.tenants):
             folder.change(n)
         stand.terminate()
         await db.execute(ALL_DUE)
         while await db.value(UNREAD):
             await used.used_after(2.0)
-        await used.share(db, seconds, "a contact changed in each, and no Manager there")
+        share, _, _ = await used.share(db, seconds)
+        what = f"{many}: share of a core while all PBXs are away and there is something for each"
+        good &= goals.at_most(what, share, SHARE)
         await db.close()
         await server.close()
     finally:
         process.terminate()
         await process.wait()
-    print(f"wanted of a core at most {SHARE}, of memory {DAEMON} MB; its processes held {used.highest:.0f} MB")
-    return used.highest <= DAEMON and share <= SHARE
+    return goals.at_most(f"{many}: all processes of the daemon at most", used.highest, DAEMON, "MB") and good
 
 
 async def entries(stand: asyncio.subprocess.Process) -> int:

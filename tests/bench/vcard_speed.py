@@ -9,6 +9,8 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 
+import goals
+
 from bridge import formats
 from bridge.contact import RawNumber, Record
 
@@ -31,9 +33,9 @@ def seconds(work: Callable[[], object]) -> float:
     """The best of some rounds."""
     best = float("inf")
     for _ in range(ROUNDS):
-        start = time.perf_counter()
+        start = time.process_time()
         work()
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.process_time() - start)
     return best
 
 
@@ -62,6 +64,9 @@ def main() -> None:
     }
     for name, took in rows.items():
         print(f"{name:36}{took / count * 1e6:7.1f} µs a card")
+    took, floor = rows["reading"], sum(rows.values()) - rows["reading"]
+    what = "reading a vCard of ten lines, beside splitting it into lines and making the record"
+    goals.shown(what, f"{took / floor:.1f} times as long")
 
 
 if __name__ == "__main__":
