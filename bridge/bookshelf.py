@@ -82,24 +82,26 @@ class Bookshelf:
     ) -> None:
         self._db, self._place, self._dsn = db, place, dsn
         self._most, self._look_every, self._patience, self._large = most, look, patience, large
+        self._orders: dict[tuple[Recipe, Format], Order] = {}
         self._shelves: dict[tuple[Recipe, Format], _Shelf] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
-    def stock(self, books: Iterable[Recipe]) -> None:
+    def orders(self, books: Iterable[Recipe]) -> list[Order]:
+        """What `stock` takes of these books, in all formats; for thousands it takes a while, in any thread."""
+        return [editions.order(book, format, self._place) for book in books for format in FORMATS]
+
+    def stock(self, orders: Iterable[Order]) -> None:
         """From now on there are these books and no others."""
+        self._orders = {(order.book, order.format): order for order in orders}
+        for asked in self._shelves.keys() - self._orders.keys():
+            if making := self._shelves.pop(asked).making:
+                making.cancel()
         left = editions.found(self._place)
-        shelves: dict[tuple[Recipe, Format], _Shelf] = {}
-        for asked in ((book, format) for book in books for format in FORMATS):
-            order = Order(*asked, str(self._place))
-            earlier = left.pop(order.key, None)
-            kept = shelves.get(asked) or self._shelves.pop(asked, None)
-            shelves[asked] = kept or _Shelf(order, earlier)
+        for asked, order in self._orders.items():
+            if (earlier := left.pop(order.key, None)) and asked not in self._shelves:
+                self._shelves[asked] = _Shelf(order, earlier)
         for edition in left.values():
             self._delete(edition)
-        for shelf in self._shelves.values():
-            if shelf.making:
-                shelf.making.cancel()
-        self._shelves = shelves
 
     def current(self, book: Recipe, format: Format) -> Edition | None:
         """The edition where a look was taken just now, and it is of that moment."""
@@ -210,16 +212,18 @@ class Bookshelf:
     async def close(self) -> None:
         """End what is under way; there are no books from now on."""
         tasks = [task for shelf in self._shelves.values() for task in shelf.tasks]
-        self._shelves = {}
+        self._orders, self._shelves = {}, {}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _shelf(self, book: Recipe, format: Format) -> _Shelf:
-        shelf = self._shelves.get((book, format))
-        if shelf is None:
+        asked = book, format
+        if asked not in self._orders:
             raise errors.Unavailable("the phone book has just left the configuration")
-        return shelf
+        if asked not in self._shelves:
+            self._shelves[asked] = _Shelf(self._orders[asked], None)
+        return self._shelves[asked]
 
     async def _look(self, shelf: _Shelf) -> Moment:
         """How the sources stand; one look serves all who ask meanwhile and for a while."""
@@ -310,5 +314,5 @@ async def sweep(db: Store, place: Path, books: Iterable[Recipe], tenant: str) ->
     """
     shelf = Bookshelf(db, place)
     await asyncio.to_thread(editions.abandon, place, 0.0)
-    shelf.stock(books)
+    shelf.stock(shelf.orders(books))
     return await shelf.wipe(tenant)

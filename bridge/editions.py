@@ -60,17 +60,19 @@ class Edition(msgspec.Struct, frozen=True):
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What to make, and into which folder."""
+    """What to make, and into which folder; `key`: how the names of its files begin."""
 
     book: Recipe
     format: Format
     folder: str
+    key: str
 
-    @property
-    def key(self) -> str:
-        """How the names of its files begin: another one for another book, and for other rules of writing it."""
-        rules = f"{bridge.__version__} {numbers.RULES} {self.format} ".encode()
-        return hashlib.blake2b(rules + msgspec.json.encode(self.book), digest_size=12).hexdigest()
+
+def order(book: Recipe, format: Format, folder: Path) -> Order:
+    """The order of a book, with another key for another book, and for other rules of writing it."""
+    rules = f"{bridge.__version__} {numbers.RULES} {format} ".encode()
+    key = hashlib.blake2b(rules + msgspec.json.encode(book), digest_size=12).hexdigest()
+    return Order(book, format, str(folder), key)
 
 
 async def make(db: Store, order: Order) -> Edition:

@@ -33,7 +33,7 @@ async def test_nothing_is_left_where_a_thread_was_at_work(
             time.sleep(0.1)
         return real(*given)
 
-    order = editions.Order(Recipe("default", ("crm",), "e164", "LU"), "json", str(tmp_path))
+    order = editions.order(Recipe("default", ("crm",), "e164", "LU"), "json", tmp_path)
     monkeypatch.setattr(os, step, slowly)
     making = asyncio.create_task(editions.make(db, order))
     assert await asyncio.to_thread(begun.wait, 5)

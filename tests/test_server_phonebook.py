@@ -147,7 +147,7 @@ async def serving(
     shelf = library.shelf if library else Bookshelf(db, place, **{"look": 0.0, **shelving})
     library = library or Library(shelf)
     books = [PhoneBooks(tenant, library, told.http.trusted_proxies) for tenant in told.tenants.values()]
-    shelf.stock(recipe for surface in books for recipe in surface.recipes)
+    shelf.stock(shelf.orders(recipe for surface in books for recipe in surface.recipes))
     handler = Front(Surfaces(books)).server()
     server = await asyncio.get_running_loop().create_server(handler, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"

@@ -14,9 +14,9 @@ from typing import NamedTuple
 from bridge import config
 from bridge.bookshelf import Bookshelf
 from bridge.config import Config, Tenant
+from bridge.editions import Order
 from bridge.keys import Network
 from bridge.lookup import Lookups
-from bridge.phonebooks import Recipe
 from bridge.server import Surface, Surfaces
 from bridge.server.connector import Connector, Guard
 from bridge.server.desk import Desk
@@ -51,7 +51,7 @@ class Own(NamedTuple):
 
     tenant: Tenant
     surfaces: Sequence[Surface]
-    recipes: Sequence[Recipe]
+    orders: Sequence[Order]
 
 
 class Built(NamedTuple):
@@ -60,7 +60,7 @@ class Built(NamedTuple):
     place: Place
     owns: dict[str, Own]
     surfaces: Surfaces
-    recipes: Sequence[Recipe]
+    orders: Sequence[Order]
 
 
 @dataclass(slots=True)
@@ -92,14 +92,14 @@ def build(told: Config, parts: Shared) -> Built:
         owns[name] = own if own and own.tenant is tenant else _own(tenant, place, parts)
     below = {name: own.surfaces for name, own in owns.items()}
     made = Surfaces(below.pop(config.DEFAULT), below)
-    return Built(place, owns, made, [recipe for own in owns.values() for recipe in own.recipes])
+    return Built(place, owns, made, [order for own in owns.values() for order in own.orders])
 
 
 def put(built: Built, parts: Shared) -> Surfaces:
     """Have the shelf hold the phone books of what was built; its surfaces."""
     last = parts.standing.built
-    if last is None or last.recipes != built.recipes:
-        parts.library.shelf.stock(built.recipes)
+    if last is None or last.orders != built.orders:
+        parts.library.shelf.stock(built.orders)
     parts.standing.built = built
     return built.surfaces
 
@@ -107,11 +107,11 @@ def put(built: Built, parts: Shared) -> Surfaces:
 def _own(tenant: Tenant, place: Place, parts: Shared) -> Own:
     """One tenant's surfaces; the connector last: at the root it takes what no other does."""
     made: list[Surface] = []
-    recipes: Sequence[Recipe] = ()
+    orders: Sequence[Order] = ()
     if tenant.phonebooks:
         books = PhoneBooks(tenant, parts.library, place.proxies)
-        recipes = books.recipes
         made.append(books)
+        orders = parts.library.shelf.orders(books.recipes)
     if tenant.pbxsync:
         made.append(PbxSync(tenant, tenant.pbxsync, parts.errands, place.proxies))
     if tenant.provisioning:
@@ -119,4 +119,4 @@ def _own(tenant: Tenant, place: Place, parts: Shared) -> Own:
         made.append(Provisioning(tenant, tenant.provisioning, place.state_dir, parts.desk, place.proxies, patience))
     if tenant.connector:
         made.append(Connector(tenant, tenant.connector, parts.lookups, parts.guard, place.proxies))
-    return Own(tenant, made, recipes)
+    return Own(tenant, made, orders)

@@ -1,6 +1,6 @@
 """Provisioning polls that change nothing, as a share of a bare aiohttp handler with the same constant answer.
 
-    python tests/bench/provisioning_rate.py [--accounts 200] [--asked 20000] [--connections 16] [--rounds 5]
+    python tests/bench/provisioning_rate.py [--accounts 200] [--asked 6000] [--connections 16] [--rounds 15]
 
 Every softphone has been there once before, so its password has been checked. One round asks the floor, then bridge,
 on a connection for each poll, as the page shows it, and then on kept connections, as a proxy in front does.
@@ -218,9 +218,9 @@ def free_port() -> int:
 def main() -> int:
     options = argparse.ArgumentParser()
     options.add_argument("--accounts", type=int, default=200)
-    options.add_argument("--asked", type=int, default=20_000)
+    options.add_argument("--asked", type=int, default=6_000)
     options.add_argument("--connections", type=int, default=16)
-    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--rounds", type=int, default=15)
     options.add_argument("--role", choices=["floor", "load", "load-each"], help=argparse.SUPPRESS)
     options.add_argument("--port", type=int, help=argparse.SUPPRESS)
     given = options.parse_args()

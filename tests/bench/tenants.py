@@ -106,6 +106,7 @@ class Folder:
         path.write_text(
             f'[source.crm]\n{source}\nevery = "15m"\n[sink.pbx]\ntype = "ccm"\nrate = 1000\nsecurity_key = "{key}"\n'
             f'url = "{pbx}"\n[connector]\ntoken = "{TOKEN}"\nlimit = {limit}\n'
+            '[phonebook.staff]\nusers = { phones = "phones-password" }\n'
         )
         path.chmod(0o600)
 
