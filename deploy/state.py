@@ -23,6 +23,9 @@ from bridge.store import Store
 
 DUMP = "database.dump"
 DUMPED = ("--format=custom", "--no-owner", "--enable-row-security")
+NEWER = b"SET transaction_timeout = 0;\n"
+HEADER = 64
+"""Lines within which that stands, and no data."""
 HELD = 3
 """`bridge sync`: it was read, and losses wait for approval."""
 SETTLE = """update entry set state = 'sent', sent_at = now(), due_at = now()
@@ -52,7 +55,8 @@ def run(program: str, url: str, *words: str) -> None:
     parts = urlsplit(url)
     user, _, hosts = parts.netloc.rpartition("@")
     name, _, password = user.partition(":")
-    env = {**os.environ, "PGOPTIONS": "-c bridge.tenant=*"}  # row security shows no rows without a word of whose
+    # Row security shows no rows without a word of whose; of several hosts the one that writes is meant.
+    env = {"PGTARGETSESSIONATTRS": "read-write", **os.environ, "PGOPTIONS": "-c bridge.tenant=*"}
     if password:
         env["PGPASSWORD"] = unquote(password)
         url = urlunsplit(parts._replace(netloc=f"{name}@{hosts}"))
@@ -72,11 +76,28 @@ def found(program: str) -> str:
         return path
 
 
+async def holds_tables(url: str) -> bool:
+    """Whether bridge has ever been in this database."""
+    db = Store(url)
+    try:
+        return await db.value("select to_regclass('schema_version')") is not None
+    finally:
+        await db.close()
+
+
+def _whose(told: Config) -> str:
+    if told.database.url != "embedded":
+        return "; right is the database that the daemon uses"
+    return f": the embedded database in {told.state_dir} is new; right is the state_dir that the daemon uses"
+
+
 async def backup(told: Config, target: Path) -> None:
     """Write the file, whole or not at all."""
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         dump, key = Path(scratch, DUMP), told.state_dir / seals.FILE
         async with database(told) as url:
+            if not await holds_tables(url):
+                raise Failed(f"there is no table of bridge in it{_whose(told)}")
             await asyncio.to_thread(run, "pg_dump", url, *DUMPED, f"--file={dump}")
         packed = pack(Path(scratch, "packed"), dump, *([key] if key.exists() else []))
         packed.replace(target)
@@ -100,25 +121,39 @@ async def restore(told: Config, source: Path) -> None:
         told.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         put_key(Path(scratch, seals.FILE), told.state_dir / seals.FILE)
         async with database(told) as url:
-            db = Store(url)
-            try:
-                if await db.value("select to_regclass('schema_version')") is not None:
-                    raise Failed(
-                        "the database holds bridge's tables already; right is an empty one, or a new state_dir"
-                    )
-            finally:
-                await db.close()
-            dump = str(Path(scratch, DUMP))
-            words = ("--no-owner", "--no-privileges", "--single-transaction", "--exit-on-error", dump)
-            await asyncio.to_thread(run, "pg_restore", url, *words)
+            if await holds_tables(url):
+                raise Failed("the database holds bridge's tables already; right is an empty one, or a new state_dir")
+            script = await asyncio.to_thread(written_out, Path(scratch, DUMP))
+            words = ("--no-psqlrc", "--quiet", "--output=/dev/null", "--set=ON_ERROR_STOP=1", "--single-transaction")
+            await asyncio.to_thread(run, "psql", url, *words, f"--file={script}")
+
+
+def written_out(dump: Path) -> Path:
+    """The dump as SQL that every server since PostgreSQL 15 takes: 17's pg_restore sets what 16 does not know."""
+    raw, script = dump.with_suffix(".raw"), dump.with_suffix(".sql")
+    words = ("--no-owner", "--no-privileges", f"--file={raw}", str(dump))
+    if subprocess.run([found("pg_restore"), *words], check=False).returncode:
+        raise Failed("pg_restore failed")
+    with raw.open("rb") as lines, script.open("wb") as out:
+        for _, line in zip(range(HEADER), lines, strict=False):
+            if line != NEWER:
+                out.write(line)
+        shutil.copyfileobj(lines, out)
+    raw.unlink()
+    return script
 
 
 def unpack(source: Path, scratch: str) -> None:
     """What a backup holds, into a directory."""
     try:
         with tarfile.open(source, "r:") as tar:
-            tar.extractall(scratch, filter="data")
-    except tarfile.TarError as fault:
+            for name in {DUMP, *tar.getnames()} & {DUMP, seals.FILE}:
+                member = tar.extractfile(name)
+                if member is None:
+                    raise tarfile.TarError(f"{name} in it is no file")
+                with member, Path(scratch, name).open("wb") as out:
+                    shutil.copyfileobj(member, out)
+    except (tarfile.TarError, KeyError) as fault:
         raise Failed(f"{source} is not what deploy/backup writes: {fault}") from fault
 
 

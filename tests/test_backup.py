@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ from commands import ROOT, bridge, environment
 from conftest import named
 from daemons import KEY, book, number, running, until
 
+from bridge import store
 from bridge.demo.manager import Manager
 from bridge.store import Store
 
@@ -90,8 +92,12 @@ async def test_an_own_database_into_another(tmp_path: Path, dsn: str, other: str
     """What is in the way is said, and nothing is changed then."""
     config = tmp_path / "bridge.toml"
     config.touch(0o600)
-    config.write_text(TOML.format(state="state", dsn=dsn))
+    config.write_text(TOML.format(state="new", dsn=other))
     (tmp_path / "staff.txt").write_text(f"+{number(0)}:Ann Lee:\n")
+    nothing = "there is no table of bridge in it; right is the database that the daemon uses"
+    assert await state(tmp_path, "backup", "saved.tar") == (1, f"backup: {nothing}\n")
+    assert not (tmp_path / "saved.tar").exists()
+    config.write_text(TOML.format(state="state", dsn=dsn))
     assert (await bridge(tmp_path, "sync")).code == 0
     assert await state(tmp_path, "backup", "saved.tar") == (0, "")
     assert await state(tmp_path, "restore", "saved.tar") == (1, f"restore: {TAKEN}\n")
@@ -111,6 +117,29 @@ async def test_an_own_database_into_another(tmp_path: Path, dsn: str, other: str
     (tmp_path / "away.txt").rename(tmp_path / "staff.txt")
     assert (await state(tmp_path, "restore", "--settle"))[0] == 0
     assert (await bridge(tmp_path, "lookup", number(0))).out.startswith("Ann Lee")
+
+
+async def test_what_is_restored_is_sql_that_older_servers_take(tmp_path: Path, dsn: str) -> None:
+    spec = importlib.util.spec_from_file_location("state", STATE)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    db = Store(dsn)
+    await store.migrate(db)
+    await db.close()
+    dump = tmp_path / "database.dump"
+    await asyncio.to_thread(module.run, "pg_dump", dsn, *module.DUMPED, f"--file={dump}")
+    words = [module.found("pg_restore"), "--no-owner", "--no-privileges", "--file=-", str(dump)]
+    said = await asyncio.to_thread(lambda: subprocess.run(words, capture_output=True, check=True).stdout)
+    want = b"".join(line for line in said.splitlines(keepends=True) if b"transaction_timeout" not in line)
+    assert want != said, "pg_restore sets what PostgreSQL 16 does not know"
+
+    def bare(script: bytes) -> list[bytes]:
+        """Without the two lines that hold another word every time."""
+        return [line for line in script.splitlines() if not line.startswith((b"\\restrict", b"\\unrestrict"))]
+
+    assert bare(module.written_out(dump).read_bytes()) == bare(want)
 
 
 async def test_a_command_line_that_means_nothing(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
     .venv/bin/python tests/bench/tenants.py [--tenants 5000] [--contacts 100] [--rate 200] [--run SECONDS]
 
-It makes a folder of so many tenants, each with a source, a sink and a connector, and measures: `config.load`, the
+It makes a folder of so many tenants, each with a source, a sink, a connector and a phone book. `config.load`, the
 same with nothing and with one file changed (CPU seconds of this process); the answering process over a database that
 holds so many contacts of each: its memory by the number of tenants, the latency of lookups, idle and while the
 configuration is loaded anew by SIGHUP, the time of /metrics and of the admin's page. With `--run` it then starts the
