@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from aiohttp import web
@@ -55,42 +54,45 @@ class _Place(NamedTuple):
     quick: Mapping[str, Admit]
 
 
-@dataclass(frozen=True, slots=True)
+class _Places:
+    """By the first part of paths: what is served there, put together when it is asked for first."""
+
+    def __init__(self, surfaces: Sequence[Surface], below: Mapping[str, Sequence[Surface]]) -> None:
+        self._surfaces, self._below = surfaces, below
+        self._known: dict[str, _Place] = {}
+
+    def of(self, path: str) -> _Place:
+        first = path.lstrip("/").partition("/")[0]
+        own = self._below.get(first)
+        name = first if own is not None else ""
+        place = self._known.get(name)
+        if place is None:
+            place = self._known[name] = _put_together((*(own or ()), *self._surfaces))
+        return place
+
+    def quick(self, path: str) -> Admit | None:
+        return self.of(path).quick.get(path)
+
+
 class Surfaces:
     """All that one configuration serves.
 
     `below`: surfaces by the first part that all of their paths have; `surfaces`: those that may have any, and come
-    behind them. What a place serves is put together when it is asked for first.
+    behind them. Nothing in it refers back to it: the moment another configuration is in force it is gone.
     """
 
-    surfaces: Sequence[Surface] = ()
-    below: Mapping[str, Sequence[Surface]] = field(default_factory=dict)
-    heads: Heads = field(init=False)
-    _places: dict[str, _Place] = field(init=False, default_factory=dict, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "heads", Heads(self._quick))
+    def __init__(self, surfaces: Sequence[Surface] = (), below: Mapping[str, Sequence[Surface]] | None = None) -> None:
+        self._places = _Places(surfaces, below or {})
+        self.heads = Heads(self._places.quick)
 
     def find(self, request: web.BaseRequest) -> Handler | None:
         """Who answers this request."""
         raw = request.rel_url.raw_path
-        handler = self._place(raw).usual.get(raw)
+        handler = self._places.of(raw).usual.get(raw)
         if handler is None:
             path = request.path
-            handler = next((found for one in self._place(path).surfaces if (found := one.find(path))), None)
+            handler = next((found for one in self._places.of(path).surfaces if (found := one.find(path))), None)
         return handler
-
-    def _quick(self, path: str) -> Admit | None:
-        return self._place(path).quick.get(path)
-
-    def _place(self, path: str) -> _Place:
-        first = path.lstrip("/").partition("/")[0]
-        own = self.below.get(first)
-        name = first if own is not None else ""
-        place = self._places.get(name)
-        if place is None:
-            place = self._places[name] = _put_together((*(own or ()), *self.surfaces))
-        return place
 
 
 def _put_together(surfaces: Sequence[Surface]) -> _Place:

@@ -138,15 +138,7 @@ class PhoneBooks:
         self._library, self._proxies = library, proxies
         self._books = [Book(tenant, name) for name in tenant.phonebooks]
         above = "" if tenant.name == config.DEFAULT else f"/{tenant.name}"
-        self._paths = self._named(f"{above}/phonebook/")
-
-    def _named(self, above: str) -> Mapping[str, Handler]:
-        endings = [("", None), *((f".{ending}", format) for ending, format in _ENDINGS.items())]
-        return {
-            f"{above}{book.name}{ending}": functools.partial(self.read, book, format)
-            for book in self._books
-            for ending, format in endings
-        }
+        self._above = f"{above}/phonebook/"
 
     @property
     def recipes(self) -> list[Recipe]:
@@ -154,12 +146,20 @@ class PhoneBooks:
         return [book.recipe for book in self._books]
 
     def paths(self) -> Mapping[str, Handler]:
-        """The books by their names, with and without an ending."""
-        return self._paths
+        """The books by their names, with and without an ending.
+
+        They are not kept here: what refers to itself would outlive its configuration.
+        """
+        endings = [("", None), *((f".{ending}", format) for ending, format in _ENDINGS.items())]
+        return {
+            f"{self._above}{book.name}{ending}": functools.partial(self.read, book, format)
+            for book in self._books
+            for ending, format in endings
+        }
 
     def find(self, path: str) -> Handler | None:
         """The same paths with a slash behind them, or percent-encoded."""
-        return self._paths.get(path.removesuffix("/"))
+        return self.paths().get(path.removesuffix("/")) if path.startswith(self._above) else None
 
     async def read(self, book: Book, format: Format | None, request: web.BaseRequest) -> web.StreamResponse:
         """200 with all of the book, 304 where the client has it; 503 and nothing where there is not all of it."""
