@@ -42,6 +42,7 @@ from bridge import (
 from bridge.bookshelf import Bookshelf
 from bridge.config import Config, Tenant
 from bridge.kept import Report
+from bridge.keys import checks
 from bridge.lookup import Lookups
 from bridge.nearby import Nearby
 from bridge.server import Front, Surfaces, surfaces
@@ -135,6 +136,8 @@ class Serving:
 
     async def _reload(self) -> None:
         """What takes long is done in threads, and answers go on; what stands for an unchanged tenant stays."""
+        # What is garbage now would be kept for ever below; it is looked for among what is new since the last time.
+        gc.collect()
         # Of thousands of tenants that are new a collection would take a tenth of a second, with every thread waiting.
         gc.disable()
         try:
@@ -155,7 +158,7 @@ class Serving:
         await asyncio.to_thread(lambda: _LOG.info("config.loaded", **loaded))
 
     def _load(self) -> tuple[Config, Built]:
-        told = config.load(self._told.path, self._told)
+        told = config.again(self._told)
         return told, surfaces.build(told, self._shared)
 
     def _renew(self, told: Config) -> None:
@@ -203,12 +206,10 @@ def _tls(told: Config) -> ssl.SSLContext | None:
 
 def _load(context: ssl.SSLContext, told: Config) -> None:
     assert told.http.tls is not None
-    pair = told.http.tls
     try:
-        context.load_cert_chain(pair.certificate, pair.key)
-    except (OSError, ssl.SSLError) as fault:
-        wrong = f"{told.path}:http.tls: {pair.certificate} and {pair.key} are no certificate with its key"
-        raise errors.ConfigError([f"{wrong} ({fault.strerror or fault}), right is a pair in PEM"]) from fault
+        checks.show(told.http.tls, context)
+    except ValueError as fault:
+        raise errors.ConfigError([f"{told.path}:http.tls: {fault}"]) from fault
 
 
 async def main(path: Path, report: Report) -> None:

@@ -54,6 +54,9 @@ class Gate(Protocol):
 GATE: ContextVar[Gate | None] = ContextVar("GATE", default=None)
 """The gate of every client that is made in this context; None: they connect wherever they are told to."""
 
+FENCE: ContextVar[Callable[[], None]] = ContextVar("FENCE", default=lambda: None)
+"""Called in this context before each request that is not safe to repeat; raises where it may be another's by now."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -289,6 +292,8 @@ class Client:
         async with self._slots:
             if self._limiter is not None:
                 await self._limiter.acquire()
+            if not ask.safe:
+                FENCE.get()()
             try:
                 return await self._read(ask, url, headers)
             except (aiohttp.ClientError, TimeoutError, OSError, mishaps.Oversize) as fault:
@@ -336,7 +341,7 @@ class Client:
         try:
             return ssl.create_default_context(cafile=self._ca)
         except (OSError, ssl.SSLError) as fault:
-            raise errors.ConfigError([f"{self._ca}: no bundle of certificates ({fault}); PEM is expected"]) from None
+            raise errors.Unavailable(f"{self._ca} is no bundle of certificates ({fault}); PEM is expected") from None
 
 
 def _abrupt(address: AddrInfoType) -> socket.socket:

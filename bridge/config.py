@@ -15,9 +15,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
-from urllib.parse import urlsplit
 
 from bridge import errors, keys
+from bridge.keys import checks
 from bridge.keys import table as tables
 from bridge.keys.document import Document
 
@@ -26,6 +26,8 @@ M = TypeVar("M", bound=keys.Table)
 DEFAULT = "default"
 """The tenant of the main file."""
 
+ETC, STATES = Path("/etc/bridge"), Path("/var/lib")
+"""Where the units of deploy/ have their configuration and their state."""
 OF_MAIN = ("state_dir", "log", "tenants", "database", "http", "admin")
 OF_TENANTS = ("region", "internal_digits", "source", "sink", "connector", "phonebook", "provisioning", "pbxsync")
 SERVED = ("phonebook", "pbxsync", "health", "metrics")
@@ -113,9 +115,14 @@ def load(path: Path, before: Config | None = None) -> Config:
     http = file.table(keys.Http, raw.get("http", {}), "http")
     admin = file.table(keys.Admin, raw.get("admin", {}), "admin")
     if admin:
-        _check_admin(file, admin)
+        checks.admin_is_closed(file, admin)
     if http and admin:
-        _check_ports(file, raw, http, admin)
+        checks.ports(file, raw, http, admin)
+    if http and http.tls:
+        checks.tls(file, http.tls)
+    state_dir = (top and top.state_dir) or _state_dir(path)
+    if service := _left_behind(path, state_dir):
+        file.wrong("state_dir", f'is missing, and the service keeps its state elsewhere, right is "{service}"')
     # What is wrong in it is noted; the rest still serves to check the tables.
     common = top or keys.Top.model_construct(**{key: raw[key] for key in keys.Top.model_fields if key in raw})
     parts = {DEFAULT: _main(file, raw, common, earlier.get(DEFAULT))}
@@ -126,7 +133,7 @@ def load(path: Path, before: Config | None = None) -> Config:
         path=path.absolute(),
         region=parts[DEFAULT].tenant.region,
         internal_digits=top.internal_digits,
-        state_dir=top.state_dir or _state_dir(path),
+        state_dir=state_dir,
         log=top.log,
         database=database,
         http=http,
@@ -142,6 +149,39 @@ def _state_dir(path: Path) -> Path:
     """Where state is kept if the file does not say: systemd's first directory, else beside it."""
     given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
     return Path(given).absolute() if given else path.absolute().parent / ".bridge"
+
+
+def _left_behind(path: Path, state_dir: Path) -> Path | None:
+    """The directory of the service of a file in /etc/bridge, where a command would begin an empty one beside the file.
+
+    systemd names it to the daemon alone: in a shell there is no $STATE_DIRECTORY.
+    """
+    name = "bridge" if path.stem == "bridge" else f"bridge-{path.stem}"
+    service = STATES / name
+    beside = path.absolute().parent
+    alone = state_dir == beside / ".bridge" and beside == ETC and not state_dir.exists()
+    return service if alone and service.exists() else None
+
+
+def again(before: Config) -> Config:
+    """The same file anew, for a process that runs with `before`.
+
+    ConfigError as from `load`, and where something has changed that only a start can take up: half of a new
+    configuration is none.
+    """
+    told = load(before.path, before)
+    pairs = (
+        ("state_dir", before.state_dir, told.state_dir),
+        ("database", before.database, told.database),
+        ("http.listen", before.http.listen, told.http.listen),
+        ("http.tls", bool(before.http.tls), bool(told.http.tls)),
+        ("admin.listen", before.admin.listen, told.admin.listen),
+    )
+    changed = [key for key, old, new in pairs if old != new]
+    if changed:
+        wrong = "has changed, and only a start takes that up, right is to restart the daemon"
+        raise errors.ConfigError([f"{before.path}:{key}: {wrong}" for key in changed])
+    return told
 
 
 def _main(file: Document, raw: Mapping[str, Any], top: keys.Top, earlier: Part | None) -> Part:
@@ -240,7 +280,7 @@ def _sources(file: Document, raw: Mapping[str, Any]) -> Iterator[tuple[str, keys
             continue
         made = file.table(model, table | {"type": model.model_fields["type"].default}, key)
         if made:
-            _warn_open(file, key, made)
+            checks.in_the_open(file, key, made)
         yield name, made
 
 
@@ -251,7 +291,7 @@ def _sinks(file: Document, raw: Mapping[str, Any], order: tuple[str, ...]) -> It
         _check_sources(file, f"{key}.sources", table.get("sources"), order)
         made = file.table(model, table | {"type": "ccm"}, key)
         if made:
-            _warn_open(file, key, made)
+            checks.in_the_open(file, key, made)
             yield name, _filled(made, sources=made.sources or order)
 
 
@@ -334,32 +374,3 @@ def _first_parts(raw: Mapping[str, Any]) -> Iterator[str]:
         path = table.get("path", default) if isinstance(table, dict) else ""
         if isinstance(path, str) and path.strip("/"):
             yield path.strip("/").split("/")[0]
-
-
-def _check_ports(file: Document, raw: Mapping[str, Any], http: keys.Http, admin: keys.Admin) -> None:
-    """Note an admin server on the other one's port."""
-    ports = {end.port for end in http.listen if end.port}
-    shared = next((end for end in admin.listen if end.port in ports), None)
-    if shared:
-        default = "" if "listen" in raw.get("admin", {}) else " by default"
-        file.wrong("admin.listen", f'is "{shared}"{default}, on the port of [http]; right is a port of its own')
-
-
-def _check_admin(file: Document, admin: keys.Admin) -> None:
-    """Note an admin server that is open to others without a password."""
-    beyond = next((end for end in admin.listen if not end.loopback), None)
-    if beyond and not admin.users:
-        right = 'right is { admin = { env = "ADMIN_PASSWORD" } }'
-        file.wrong("admin.users", f'is missing, {right}: "{beyond}" is open to other machines')
-
-
-def _warn_open(file: Document, key: str, table: keys.SourceKeys | keys.Ccm) -> None:
-    """Warn of what a listener on the way could read or change."""
-    if getattr(table, "verify", True) is False:
-        file.warn(f"{key}.verify", "is false and anybody may pose as the server, right is ca with its certificate")
-    url = getattr(table, "url", "")
-    if not url.lower().startswith("http:"):
-        return
-    secret = any(isinstance(value, keys.Secret) and value for _, value in table)
-    if secret and not keys.Endpoint(urlsplit(url).hostname or "", 0).loopback:
-        file.warn(f"{key}.url", "is http and the secret goes over the wire for all to read, right is https")

@@ -453,11 +453,11 @@ async def test_a_client_made_without_a_gate_goes_anywhere() -> None:
             assert (await http.request("GET")).status == 200
 
 
-async def test_a_bundle_that_is_none_is_a_mistake_of_the_configuration(tmp_path: Path) -> None:
+async def test_a_bundle_that_is_none_fails_its_own_source_alone(tmp_path: Path) -> None:
     bundle = tmp_path / "ca.pem"
     bundle.write_text("no certificate")
     async with asking("https://localhost:1/", ca=bundle) as http:
-        with pytest.raises(errors.ConfigError, match="PEM is expected"):
+        with pytest.raises(errors.Unavailable, match="PEM is expected"):
             await http.request("GET")
 
 

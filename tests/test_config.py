@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
+from certificates import certificate
 
 from bridge import config, errors, keys
 
@@ -556,6 +557,16 @@ def test_a_name_that_fits_nowhere_is_said(tmp_path, name):
             'http.trusted_proxies[0]: is "10.0.0.1/8", right is the network itself: "10.0.0.0/8"',
         ),
         ('[http]\ntls = { certificate = "no.pem", key = "no.key" }', "http.tls.certificate: there is no file"),
+        (
+            '[http]\ntls = { certificate = "bridge.toml", key = "bridge.toml" }',
+            "http.tls: /",
+        ),
+        ('[connector]\ntokens = "hunter2"', "connector.tokens: is a text, right is a list such as"),
+        ('[admin]\nusers = "hunter2"', "admin.users: is a text, right is a table such as"),
+        ('[phonebook.x]\nusers = "hunter2"', "phonebook.x.users: is a text, right is a table such as"),
+        ("[connector]\ntoken = 12345", "connector.token: is no text, right is"),
+        ('connector = "hunter2"', "connector: is a text, right is a table: [connector]"),
+        ("[database]\nurl = 5", "database.url: is a number, right is a text such as"),
         ('[database]\nurl = "mysql://x"', "database.url: is no address of a PostgreSQL"),
         (
             '[provisioning.defaults]\ntransport = "tls"',
@@ -665,6 +676,7 @@ def test_the_manual_with_all_in_force_loads_and_shows_the_defaults(tmp_path, mon
         monkeypatch.setenv(name, "secret")
     for name in re.findall(r'"([\w.]+\.(?:pem|key))"', text):
         write(tmp_path, "secret", name)
+    certificate(tmp_path, "bridge")
     write(tmp_path, "", "tenants/acme.toml")
     got = loaded(tmp_path, text)
     assert got.warnings == ()
@@ -831,3 +843,25 @@ def test_every_mistake_of_every_file_is_said_when_loaded_again(tmp_path):
         config.load(path, first)
     at = [line.removeprefix(f"{tmp_path}/tenants/").split(": ")[0] for line in failed.value.problems]
     assert at == ["a.toml:connector.limit", "c.toml:1", "metrics.toml:metrics"]
+
+
+def test_the_service_s_state_is_not_begun_anew_by_a_command(tmp_path, monkeypatch):
+    """systemd tells the daemon alone where its state is: a command would read and push all of it a second time."""
+    etc, states = tmp_path / "etc", tmp_path / "lib"
+    monkeypatch.setattr(config, "ETC", etc)
+    monkeypatch.setattr(config, "STATES", states)
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    for name in ("bridge", "acme"):
+        service = states / ("bridge" if name == "bridge" else "bridge-acme")
+        path = write(etc, WHOLE, f"{name}.toml")
+        assert config.load(path).state_dir == etc / ".bridge", "there is no service"
+        service.mkdir(parents=True)
+        with pytest.raises(errors.ConfigError) as caught:
+            config.load(path)
+        wrong = "is missing, and the service keeps its state elsewhere, right is"
+        assert caught.value.problems == (f'{path}:state_dir: {wrong} "{service}"',)
+        monkeypatch.setenv("STATE_DIRECTORY", str(service))
+        assert config.load(path).state_dir == service
+        monkeypatch.delenv("STATE_DIRECTORY")
+        write(etc, f'state_dir = "{service}"\n{WHOLE}', f"{name}.toml")
+        assert config.load(path).state_dir == service

@@ -7,13 +7,13 @@ import json
 import signal
 import socket
 import ssl
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from answers_alone import answering
+from certificates import certificate
 from listed import record
 from served import SOURCES, TOKEN, configured, hold
 
@@ -85,6 +85,30 @@ async def test_sighup_takes_a_good_configuration_and_refuses_a_bad_one(db: Store
         assert (status, document[0]["crmName"]) == (200, "New Name")
 
 
+async def test_sighup_refuses_what_only_a_start_takes_up(db: Store, dsn: str, tmp_path: Path) -> None:
+    """Half of it would be worse than none: users gone, and the page still open to other machines."""
+    users = 'users = { admin = "hunter2" }'
+    told = configured(tmp_path, more=f'{SOURCES}\n[admin]\nlisten = "0.0.0.0:8081"\n{users}')
+    async with answering(dsn, told.path) as it, aiohttp.ClientSession() as session:
+        await it.reported("ready")
+        certificate(tmp_path, "first")
+        changed = {
+            "admin.listen": f'{SOURCES}\n[admin]\nlisten = "127.0.0.1:8081"',
+            "database": f'{SOURCES}\n[admin]\nlisten = "0.0.0.0:8081"\n{users}\n[database]\nurl = "postgresql://other/b"',
+            "http.listen": f'{SOURCES}\n[admin]\nlisten = "0.0.0.0:8081"\n{users}\n[http]\nlisten = "127.0.0.1:9"',
+            "http.tls": f'{SOURCES}\n[admin]\nlisten = "0.0.0.0:8081"\n{users}\n'
+            '[http]\ntls = { certificate = "tls.pem", key = "tls.key" }',
+        }
+        for key, more in changed.items():
+            configured(tmp_path, more=more)
+            it.process.send_signal(signal.SIGHUP)
+            event = await it.logged("config.refused")
+            wrong = "has changed, and only a start takes that up, right is to restart the daemon"
+            assert event["problems"] == [f"{told.path}:{key}: {wrong}"]
+            async with session.get(f"http://127.0.0.1:{it.admin}/") as reply:
+                assert reply.status == 401
+
+
 async def test_it_starts_without_a_database(tmp_path: Path) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
@@ -102,14 +126,6 @@ async def test_bad_configuration_ends_it_with_2(tmp_path: Path) -> None:
     async with answering("postgresql://127.0.0.1:1/x", told.path) as it:
         assert [p for p in (await it.logged("config.refused"))["problems"] if "nonsense" in p]
         assert await it.process.wait() == 2
-
-
-def certificate(folder: Path, name: str) -> None:
-    made = (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -keyout tls.key -out tls.pem"
-    )
-    named = ["-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*made.split(), *named], cwd=folder, check=True, capture_output=True)
 
 
 async def test_tls_with_a_certificate_that_is_renewed(db: Store, dsn: str, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import ValidationError
 
 from bridge import errors
-from bridge.keys import outside, values
+from bridge.keys import outside
 from bridge.keys import table as tables
 from bridge.keys.outside import Seen
 from bridge.keys.secret import READERS, Secret
@@ -111,7 +111,8 @@ class Document:
     def table(self, model: type[M], raw: Any, key: str) -> M | None:
         """A table checked; None, and its mistakes noted, where it is wrong."""
         if not isinstance(raw, dict):
-            self.wrong(key, f"is {values.shown(raw)}, right is a table: [{key}]")
+            # A text may be meant for a key in it.
+            self.wrong(key, f"is {tables.shown_as(raw, model)}, right is a table: [{key}]")
             return None
         noted: dict[str, str] = {}
         made: M | None = None

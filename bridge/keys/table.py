@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticUndefined
 
+from bridge.keys.secret import Secret
 from bridge.keys.values import shown
 
 Mistake = tuple[str, str]
@@ -71,7 +72,30 @@ def sentence(model: type[Table], detail: ErrorDetails) -> str:
     if kind in _LIMITS:
         words, limit = _LIMITS[kind]
         return f"is {shown(value)}, right is {words} {context[limit]:.12g}"
-    return f"is {shown(value)}, right is {_right(kind, field)}"
+    return f"is {_shown(value, field)}, right is {_right(kind, field)}"
+
+
+def _shown(value: Any, field: FieldInfo | None) -> str:
+    """The value, or what it is where it may be a secret that was written in the wrong way."""
+    return _kind(value) if field is None or _private(field) else shown(value)
+
+
+def shown_as(value: Any, model: type[Table]) -> str:
+    """The same of a value where a table should be."""
+    return _kind(value) if any(map(_private, model.model_fields.values())) else shown(value)
+
+
+def _kind(value: Any) -> str:
+    return {str: "a text", int: "a number", float: "a number"}.get(type(value)) or shown(value)
+
+
+def _private(field: FieldInfo) -> bool:
+    return not field.repr or _of_secrets(field.annotation)
+
+
+def _of_secrets(annotation: Any) -> bool:
+    """Whether secrets are in it: themselves, or as the values of a list or a table."""
+    return annotation is Secret or any(map(_of_secrets, get_args(annotation)))
 
 
 def unknown(key: str, known: Iterable[str]) -> str:
