@@ -74,7 +74,7 @@ class Serving:
         everybody = Store(dsn, name="bridge answer", yielding="BRIDGE_EMBEDDED" in os.environ)
         self._everybody = everybody
         self._lookups = Lookups(db, replica=replica, nearby=Nearby(everybody))
-        self._shelf = Bookshelf(db, bookshelf.folder(told.state_dir), dsn=dsn)
+        self._shelf = Bookshelf(db, bookshelf.settled(told.state_dir), dsn=dsn)
         self._shared = surfaces.shared(db, self._lookups, self._shelf)
         self._front = Front(surfaces.of(told, self._shared))
         logins = Logins()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -33,13 +34,27 @@ _LONG, _SHARE = 2.0, 4.0
 """A making that takes longer than so many seconds is followed by a pause of so many times as long: a large book of a
 source that changes all the time takes a bounded share of the machine."""
 _TEND = 60.0
+_NAME = "phonebooks"
 _LOG = log.get()
 
 
 def folder(state_dir: Path) -> Path:
     """Where a daemon keeps its books: in systemd's cache directory, if there is one."""
     given = os.environ.get("CACHE_DIRECTORY", "").split(":")[0]
-    return (Path(given).absolute() if given else state_dir) / "phonebooks"
+    return (Path(given).absolute() if given else state_dir) / _NAME
+
+
+def settled(state_dir: Path) -> Path:
+    """The same, for the daemon: systemd tells it alone, so a link shows commands the way."""
+    place, link = folder(state_dir), state_dir / _NAME
+    with contextlib.suppress(OSError):
+        if link.is_symlink() and (place != link or not link.exists()):
+            link.unlink()
+        if place != link:
+            if link.exists():
+                shutil.rmtree(link)  # from before there was a cache directory: nobody tends it any more
+            link.symlink_to(place)
+    return place
 
 
 class _Shelf:

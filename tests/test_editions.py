@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from listed import record
 from served import hold
 
-from bridge import editions
+from bridge import bookshelf, editions
 from bridge.phonebooks import Recipe
 from bridge.store import Store
 
@@ -41,3 +42,29 @@ async def test_nothing_is_left_where_a_thread_was_at_work(
     await asyncio.wait({making})
     assert making.cancelled()
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_command_finds_the_books_of_a_daemon_whose_cache_systemd_named_to_it_alone(
+    db: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await hold(db, "crm", record("1", "Ann Lee", "+352621111111"))
+    state, cache = tmp_path / "state", tmp_path / "cache"
+    earlier = state / "phonebooks" / "earlier.book"
+    earlier.parent.mkdir(parents=True)
+    earlier.write_text("from before there was a cache directory")
+    monkeypatch.setenv("CACHE_DIRECTORY", str(cache))
+    for _ in range(2):  # it starts again
+        assert bookshelf.settled(state) == cache / "phonebooks"
+    assert not earlier.exists()
+    book = Recipe("default", ("crm",), "e164", "LU")
+    await editions.make(db, editions.order(book, "json", bookshelf.folder(state)))
+    assert list(cache.rglob("*.book*"))
+
+    monkeypatch.delenv("CACHE_DIRECTORY")
+    assert await bookshelf.sweep(db, bookshelf.folder(state), [], "default") == 0
+    assert list(cache.rglob("*.book*")) == []
+
+    shutil.rmtree(cache)
+    assert bookshelf.settled(state) == state / "phonebooks"
+    await editions.make(db, editions.order(book, "json", bookshelf.folder(state)))
+    assert list((state / "phonebooks").glob("*.book*"))
