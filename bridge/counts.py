@@ -28,6 +28,8 @@ WORST = 50
 """Sources, sinks and workflows of many tenants that have series of their own, each."""
 _PATIENCE = 300.0
 """Seconds that a push may wait before its sink is one of the worst."""
+_LATE = 3600.0
+"""Seconds beyond twice its interval that a source may go unread before it is one of the worst: sooner than an alert."""
 
 Calls = Mapping[WorkflowState, int]
 Totals = Mapping[tuple[str, str, str, str], Mapping[str, int]]
@@ -48,7 +50,9 @@ async def snapshot(db: Store, told: Config, many: int = MANY) -> Snapshot:
     tenants = told.tenants.values()
     return Snapshot(
         sources=tuple(
-            _source(one.name, name, sources.get((one.name, name)), totals) for one in tenants for name in one.sources
+            _source(one.name, name, {"every": table.every, **sources.get((one.name, name), {})}, totals)
+            for one in tenants
+            for name, table in one.sources.items()
         ),
         sinks=tuple(
             _sink(one.name, name, sinks.get((one.name, name)), totals) for one in tenants for name in one.sinks
@@ -64,17 +68,17 @@ async def snapshot(db: Store, told: Config, many: int = MANY) -> Snapshot:
 
 async def _of_many(connection: Connection, told: Config, workflows: Mapping[str, Calls]) -> Snapshot:
     """A bounded number of rows, in as many queries as for one tenant."""
-    wanted = [(one.name, name) for one in told.tenants.values() for name in one.sinks]
+    read = [(one.name, name, table.every) for one in told.tenants.values() for name, table in one.sources.items()]
+    sent = [(one.name, name) for one in told.tenants.values() for name in one.sinks]
     by_subject = await connection.fetch(SQL["all_totals"])
     totals = _totals([{"tenant": OTHERS, "name": OTHERS, **row} for row in by_subject])
     sources = [
         _source(row["tenant"] or OTHERS, row["name"] or OTHERS, row, totals)
-        for row in await connection.fetch(SQL["all_sources"], WORST)
+        for row in await connection.fetch(SQL["all_sources"], WORST, *_columns(read, 3), _LATE)
     ]
-    names = ([tenant for tenant, _ in wanted], [name for _, name in wanted])
     sinks = [
         _sink(row["tenant"] or OTHERS, row["name"] or OTHERS, row, totals)
-        for row in await connection.fetch(SQL["all_sinks"], WORST, *names, _PATIENCE)
+        for row in await connection.fetch(SQL["all_sinks"], WORST, *_columns(sent, 2), _PATIENCE)
     ]
     return Snapshot(
         sources=tuple(one for one in sources if one.tenant == OTHERS),
@@ -84,6 +88,11 @@ async def _of_many(connection: Connection, told: Config, workflows: Mapping[str,
         wrong_sinks=tuple(one for one in sinks if one.tenant != OTHERS),
         tenants=len(told.tenants),
     )
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    """Rows as the arrays that `unnest` takes."""
+    return [[row[n] for row in rows] for n in range(width)]
 
 
 def _workflows(rows: Sequence[Any]) -> Mapping[str, Calls]:
@@ -113,13 +122,13 @@ def _totals(rows: Sequence[Mapping[str, Any]]) -> Totals:
 
 
 def _source(tenant: str, name: str, state: Any, totals: Totals) -> SourceCounts:
-    gauges = ("last_good", "contacts", "held", "failing")
+    gauges = ("last_good", "contacts", "held", "failing", "denied", "every")
     return SourceCounts(
         tenant=tenant,
         source=name,
         runs=cast("Mapping[RunResult, int]", totals.get((tenant, "source", name, "run"), {})),
         records=cast("Mapping[Change, int]", totals.get((tenant, "source", name, "record"), {})),
-        **{gauge: state[gauge] for gauge in gauges if state},
+        **{gauge: state[gauge] for gauge in gauges if gauge in state},
     )
 
 

@@ -8,7 +8,7 @@ Labels are results, which are listed here, and tenants, sources and sinks: all o
 tenants. Where it has many, what is wrong has series of its own, the worst first and no more than a bounded number;
 all else is summed up under the labels `_others`, which no tenant can be called: counters are there alone, and a gauge
 has there what those with series of their own leave, so that sums over all labels are right in both cases. Of moments
-the earliest stands there, of ages the highest.
+the earliest stands there, of ages and intervals the longest.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2
 
 @dataclass(frozen=True, slots=True)
 class SourceCounts:
-    """One source since the first run that the database remembers; `last_good` is a Unix time, 0: never."""
+    """One source since the first run that the database remembers; `last_good` is a Unix time, 0: never; `every` is in
+    seconds.
+    """
 
     tenant: str
     source: str
@@ -53,6 +55,8 @@ class SourceCounts:
     contacts: int = 0
     held: int = 0
     failing: int = 0
+    denied: int = 0
+    every: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +193,8 @@ def _of_sources(rows: Sequence[SourceCounts], wrong: Sequence[SourceCounts] = ()
     contacts = GaugeMetricFamily("bridge_contacts", "Contacts held of a source", labels=names)
     held = GaugeMetricFamily("bridge_held", "Losses of a source that wait for approval", labels=names)
     failing = GaugeMetricFamily("bridge_source_failing", "1 where the last run of a source failed", labels=names)
+    denied = GaugeMetricFamily("bridge_source_denied", "1 where a source refuses our credentials", labels=names)
+    every = GaugeMetricFamily("bridge_source_every_seconds", "How often a source is to be read", labels=names)
     for row in rows:
         for result in get_args(RunResult):
             runs.add_metric([row.tenant, row.source, result], row.runs.get(result, 0))
@@ -200,7 +206,9 @@ def _of_sources(rows: Sequence[SourceCounts], wrong: Sequence[SourceCounts] = ()
         contacts.add_metric(labels, row.contacts)
         held.add_metric(labels, row.held)
         failing.add_metric(labels, row.failing)
-    return runs, records, good, contacts, held, failing
+        denied.add_metric(labels, row.denied)
+        every.add_metric(labels, row.every)
+    return runs, records, good, contacts, held, failing, denied, every
 
 
 def _of_sinks(rows: Sequence[SinkCounts], wrong: Sequence[SinkCounts] = ()) -> Iterable[Metric]:

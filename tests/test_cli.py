@@ -10,12 +10,14 @@ import pty
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import typer
+from aiohttp import web
 from commands import Ran, bridge, card, crowd, environment, free_port
 
 from bridge import store
@@ -336,6 +338,73 @@ async def test_check_logs_in_to_everything_and_takes_the_time(place: Place) -> N
         "pbx: kind=sink result=failed",
     ]
     assert [line.split(": ")[0] for line in ran.err.splitlines()] == ["crm", "pbx"]
+
+
+class Crowded:
+    """Servers of empty phone books that take a while, and how many were asked at the same time."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+        self.now: Counter[str] = Counter()
+        self.most: Counter[str] = Counter()
+
+    async def answer(self, request: web.BaseRequest) -> web.Response:
+        self.asked[request.path] += 1
+        for one in (request.host, "all"):
+            self.now[one] += 1
+            self.most[one] = max(self.most[one], self.now[one])
+        await asyncio.sleep(0.2)
+        self.now.subtract((request.host, "all"))
+        return web.json_response([])
+
+
+@contextlib.asynccontextmanager
+async def servers(answer: Callable[[web.BaseRequest], Awaitable[web.Response]], count: int) -> AsyncIterator[list[str]]:
+    """So many servers on loopback; their URLs."""
+    runner = web.ServerRunner(web.Server(answer))
+    await runner.setup()
+    try:
+        for _ in range(count):
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield [f"http://127.0.0.1:{port}" for _, port in runner.addresses]
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def crowded(tmp_path: Path) -> AsyncIterator[Crowded]:
+    """Six tenants, each with eight phone books at a server of its own."""
+    made = Crowded()
+    async with servers(made.answer, 6) as urls:
+        (tmp_path / "bridge.toml").write_text('region = "LU"\ntenants = "tenants/*.toml"\n')
+        (tmp_path / "tenants").mkdir()
+        for number, url in enumerate(urls):
+            books = (f'[source.b{n}]\ntype = "phonebook"\nurl = "{url}/t{number}"\n' for n in range(8))
+            (tmp_path / "tenants" / f"t{number}.toml").write_text("".join(books))
+        yield made
+
+
+async def test_check_of_many_tenants_logs_in_to_a_bounded_number_at_a_time(tmp_path: Path, crowded: Crowded) -> None:
+    ran = await bridge(tmp_path, "check", "--json")
+    assert (ran.code, len(ran.json["sources"])) == (0, 48)
+    assert [(one["tenant"], one["source"]) for one in ran.json["sources"][:9]] == [
+        *(("t0", f"b{n}") for n in range(8)),
+        ("t1", "b0"),
+    ]
+    assert 1 < crowded.most.pop("all") <= 16
+    assert len(crowded.most) == 6
+    assert max(crowded.most.values()) <= 4
+
+
+async def test_check_of_one_tenant_leaves_the_others_alone(tmp_path: Path, crowded: Crowded) -> None:
+    (tmp_path / "tenants" / "t3.toml").write_text('[source.book]\ntype = "file"\npath = "gone.vcf"\n')
+    ran, other = await asyncio.gather(
+        bridge(tmp_path, "check", "--tenant", "t1"), bridge(tmp_path, "check", "--tenant", "nobody")
+    )
+    assert ran.code == 0
+    assert [line.split(":")[0] for line in ran.out.splitlines()] == [f"b{n}" for n in range(8)]
+    assert set(crowded.asked) == {"/t1"}
+    assert (other.code, 'there is no tenant "nobody"' in other.err) == (2, True)
 
 
 async def test_migrate_says_from_where_to_where(tmp_path: Path) -> None:

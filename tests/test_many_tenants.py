@@ -8,8 +8,10 @@ import signal
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import aiohttp
+import msgspec
 import orjson
 import pytest
 import web_pages
@@ -20,7 +22,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from served import hold, parts, serving
 
 from bridge import assembly, config, counts, metrics, status, store
+from bridge.claims import Claims
 from bridge.config import Config
+from bridge.contact import User
+from bridge.extensions import ACCOUNTS
 from bridge.lookup import Lookups
 from bridge.server import surfaces
 from bridge.server.connector import Connector
@@ -290,6 +295,34 @@ async def test_a_sink_follows_its_policy_however_it_came_to_be(db: Store, tmp_pa
     assert [row["source"] for row in await db.fetch(owner)] == ["office"]
 
 
+async def test_what_a_sink_should_hold_is_decided_by_who_works_for_its_tenant(db: Store, tmp_path: Path) -> None:
+    path = several(tmp_path, 3)
+    first = config.load(path)
+    await hold(db, "crm", record("1", "Ann", "+352 621 111 111"), tenant="t001")
+    await assembly.enrol(db, first)
+    await db.execute("update entry set state = 'clean'")
+    told = (tmp_path / "tenants" / "t001.toml").read_text()
+    (tmp_path / "tenants" / "t001.toml").write_text(
+        told.replace("[sink.pbx]", '[sink.pbx]\nnumbers = "zeros"\nextensions = true')
+    )
+    body = msgspec.json.encode(User("u1", "101", "Ann", "Lee", "ann@example.com")).decode()
+    await db.execute("insert into crm_user values ('t001', $1, 'u1', $2)", ACCOUNTS, body)
+    tenant = config.load(path).tenants["t001"]
+    holder = Claims(db, AsyncMock(), AsyncMock())
+
+    async def follow() -> tuple[int, str, str, str | None]:
+        done = await assembly.follow(db, [tenant], lambda one: holder.of(one.name))
+        policy = await db.value("select policy from sink where tenant = 't001'")
+        state = await db.value("select state from entry")
+        return done, policy.split()[0], state, await db.value("select state from extension")
+
+    assert await follow() == (0, "digits", "clean", None)
+    holder.wanted = ["t001"]
+    await holder.turn()
+    assert await follow() == (1, "zeros", "due", "due")
+    assert await follow() == (0, "zeros", "due", "due")
+
+
 async def test_enrolling_many_takes_few_statements(db: Store, tmp_path: Path) -> None:
     told = config.load(several(tmp_path))
     await assembly.enrol(db, told)
@@ -364,7 +397,8 @@ async def test_metrics_of_many_tenants_are_bounded_and_their_sums_are_right(db: 
     assert many["bridge_workflow_calls"]["_others", "waiting"] == 1
     assert many["bridge_source_last_good_run_timestamp_seconds"]["_others", "_others"] > 1.7e9
     assert len(few["bridge_runs_total"]) == 2 * MANY * 4
-    for name in set(few) - {"bridge_queue_oldest_seconds", "bridge_source_last_good_run_timestamp_seconds"}:
+    extremes = {"queue_oldest_seconds", "source_last_good_run_timestamp_seconds", "source_every_seconds"}
+    for name in set(few) - {f"bridge_{one}" for one in extremes}:
         if not name.startswith(("bridge_lookup", "bridge_process", "bridge_provisioning", "bridge_phonebook")):
             assert (name, sum(many[name].values())) == (name, sum(few[name].values()))
 
@@ -381,6 +415,38 @@ async def test_what_is_wrong_with_very_many_has_no_more_series_than_the_worst(db
         assert len(found[name]) == counts.WORST + 1
         assert found[name]["_others", "_others"] == count - counts.WORST
     assert {source for _, source in found["bridge_source_failing"]} == {"office", "_others"}
+
+
+async def test_who_is_denied_is_named_before_all_that_merely_fail(db: Store, tmp_path: Path) -> None:
+    told = config.load(several(tmp_path))
+    await assembly.enrol(db, told)
+    await db.execute("update source set error = 'away', failing_since = now() - interval '1 h', tried_at = now()")
+    await db.execute("update source set denied = true, failing_since = now() where tenant = 't250' and name = 'office'")
+    few = series(metrics.render(await counts.snapshot(db, told, many=MANY + 1)))
+    assert [key for key, value in few["bridge_source_denied"].items() if value] == [("t250", "office")]
+    many = series(metrics.render(await counts.snapshot(db, told)))
+    assert [key for key, value in many["bridge_source_denied"].items() if value] == [("t250", "office")]
+    await db.execute("update source set denied = true")
+    many = series(metrics.render(await counts.snapshot(db, told)))
+    assert many["bridge_source_denied"]["_others", "_others"] == 2 * MANY - counts.WORST
+
+
+async def test_a_source_is_late_by_its_own_interval(db: Store, tmp_path: Path) -> None:
+    path = several(tmp_path)
+    for name in ("t007", "t008"):
+        file = tmp_path / "tenants" / f"{name}.toml"
+        file.write_text(file.read_text().replace("[sink.pbx]", 'every = "6h"\n[sink.pbx]'))
+    told = config.load(path)
+    await assembly.enrol(db, told)
+    await db.execute("update source set read_at = now() - interval '50 minutes', tried_at = now()")
+    await db.execute("update source set read_at = now() - interval '5 h' where tenant in ('t006', 't007')")
+    await db.execute("update source set read_at = now() - interval '14 h' where tenant = 't008'")
+    few = series(metrics.render(await counts.snapshot(db, told, many=MANY + 1)))["bridge_source_every_seconds"]
+    assert (few["t006", "office"], few["t007", "office"], few["t007", "crm"]) == (30, 21600, 30)
+    many = series(metrics.render(await counts.snapshot(db, told)))["bridge_source_every_seconds"]
+    late = {("t006", "crm"): 30, ("t006", "office"): 30, ("t007", "crm"): 30}
+    late |= {("t008", "crm"): 30, ("t008", "office"): 21600}
+    assert many == {**late, ("_others", "_others"): 21600}
 
 
 async def test_a_tenant_that_left_is_counted_no_more(db: Store, tmp_path: Path) -> None:

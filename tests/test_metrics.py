@@ -22,7 +22,7 @@ SNAPSHOT = metrics.Snapshot(
         metrics.SourceCounts(
             "default", "crm", {"done": 7, "failed": 1}, {"added": 40, "unchanged": 900}, 1.7e9, contacts=940, held=12
         ),
-        metrics.SourceCounts("acme", "crm"),
+        metrics.SourceCounts("acme", "crm", denied=1, every=21600.0),
     ),
     sinks=(
         metrics.SinkCounts("default", "pbx", {"settled": 99}, waiting=3, oldest=61.5, refused=2),
@@ -43,6 +43,9 @@ def test_what_the_database_says_is_on_the_page_by_tenant():
     assert value(page, "bridge_contacts", **crm) == 940
     assert value(page, "bridge_held", **crm) == 12
     assert value(page, "bridge_held", tenant="acme", source="crm") == 0
+    assert value(page, "bridge_source_denied", **crm) == 0
+    assert value(page, "bridge_source_denied", tenant="acme", source="crm") == 1
+    assert value(page, "bridge_source_every_seconds", tenant="acme", source="crm") == 21600
     assert value(page, "bridge_pushes_total", result="settled", **pbx) == 99
     assert value(page, "bridge_queue", **pbx) == 3
     assert value(page, "bridge_queue_oldest_seconds", **pbx) == 61.5

@@ -188,6 +188,32 @@ def test_the_commands_that_alerts_name_are_there() -> None:
     assert named >= {"status", "check", "approve", "refused"}
 
 
+def test_the_options_that_alerts_name_are_there() -> None:
+    known = typer.main.get_command(app).commands
+    for rule in rules():
+        for name, rest in re.findall(r"`bridge (\w+)([^`]*)`", rule["annotations"]["description"]):
+            options = {option for each in known[name].params for option in each.opts}
+            named = set(re.findall(r"--[a-z]+", rest))
+            assert named - options == set(), (rule["alert"], name)
+            if "$labels.tenant" in rule["annotations"]["summary"]:
+                assert "--tenant {{ $labels.tenant }}" in rest, (rule["alert"], name)
+
+
+def test_the_events_that_alerts_name_are_logged() -> None:
+    code = "".join(path.read_text() for path in (ROOT / "bridge").rglob("*.py"))
+    texts = {rule["alert"]: rule["annotations"]["description"] for rule in rules()}
+    named = {event for text in texts.values() for event in re.findall(r"`([a-z]+\.[a-z]+)`", text)}
+    assert [event for event in named if f'"{event}"' not in code] == []
+    assert "`provisioning.failed`" in texts["BridgeProvisioningFails"]
+
+
+def test_a_new_secret_is_loaded_from_wherever_it_is() -> None:
+    """A reload reads files; credentials of systemd and environment variables are a process's from its start."""
+    texts = [rule["annotations"]["description"] for rule in rules()]
+    for text in (*texts, *(ROOT / "README.md").read_text().partition("## When something")[2].split("\n")[:20]):
+        assert "`systemctl reload bridge`" not in text or "`systemctl restart bridge` where it is" in text
+
+
 def test_every_alert_fires_in_the_cases() -> None:
     fired = set(re.findall(r'alertname="(\w+)"', CASES.read_text()))
     assert fired == {rule["alert"] for rule in rules()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,12 +12,15 @@ from typing import Annotated, Any
 
 import typer
 
-from bridge import assembly, errors, migrations, sinks, store
+from bridge import assembly, errors, migrations, sinks, slots, store
 from bridge.cli import options, output, session
 from bridge.config import Config, Tenant
 from bridge.sinks import Sink
 from bridge.sources import Source
 from bridge.store import Store
+
+_MOST, _MOST_OF_HOST = 16, 4
+"""Logins at a time: of all, and to one host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +37,17 @@ class Checked:
 def check(
     offline: Annotated[bool, typer.Option("--offline", help="Only read the file; log in nowhere.")] = False,
     as_json: options.AsJson = False,
+    tenant: options.AnyTenant = "",
     config: options.ConfigFile = None,
 ) -> None:
     """Check the configuration, and log in to all that it names.
 
-    Every mistake in the file is said at once; then every source and sink is tried.
+    Every mistake in the file is said at once; then every source and sink is tried, or those of one tenant.
 
     Exit code 2: the configuration is wrong; 1: a source or sink does not let us in.
     """
     told = _load(config, as_json)
+    places = options.tenants(told, tenant)
     for warning in told.warnings:
         output.tell(f"warning: {warning}")
     if offline:
@@ -50,16 +56,16 @@ def check(
         else:
             output.say("ok")
         return
-    kinds, found = session.run(_ask_all(told))
+    kinds, found = session.run(_ask_all(told, places))
     failed = [one for one in found if one.error]
+    many = len(places) > 1
     if as_json:
         output.document(_document(told, kinds, found))
     else:
-        many = len(told.tenants) > 1
         rows = [_row(kind, one, many) for kind, one in zip(kinds, found, strict=True)]
         output.table(("name", "kind", "result", "seconds", "said"), rows)
     for one in failed:
-        output.tell(f"{one.name}: {one.error}")
+        output.tell(f"{_named(one, many)}: {one.error}")
     raise typer.Exit(output.FAILED if failed else output.DONE)
 
 
@@ -73,9 +79,12 @@ def _load(config: Path | None, as_json: bool) -> Config:
         raise
 
 
+def _named(one: Checked, many: bool) -> str:
+    return f"{one.tenant}/{one.name}" if many and one.tenant else one.name
+
+
 def _row(kind: str, one: Checked, many: bool) -> Sequence[output.Value]:
-    name = f"{one.tenant}/{one.name}" if many else one.name
-    return name, kind, "failed" if one.error else "ok", one.seconds, one.error or one.said
+    return _named(one, many), kind, "failed" if one.error else "ok", one.seconds, one.error or one.said
 
 
 def _document(told: Config, kinds: Sequence[str], found: Sequence[Checked]) -> dict[str, Any]:
@@ -88,22 +97,30 @@ def _document(told: Config, kinds: Sequence[str], found: Sequence[Checked]) -> d
     return {"ok": ok, "problems": [], "warnings": told.warnings, **shown}
 
 
-async def _ask_all(told: Config) -> tuple[list[str], list[Checked]]:
-    """All at once; the kinds, and what was found, in the order of the file."""
+async def _ask_all(told: Config, places: Sequence[Tenant]) -> tuple[list[str], list[Checked]]:
+    """The database, and so many sources and sinks at a time; the kinds, and what was found, in the file's order."""
     kinds, asking = [], []
+    room = asyncio.Semaphore(_MOST)
+    hosts: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_MOST_OF_HOST))
+
+    async def in_turn(tenant: Tenant, name: str, url: str, check: Callable[[], Awaitable[str]]) -> Checked:
+        # Its host's first: of a host that hangs, few hold what is everybody's.
+        async with hosts[slots.host(url)], room:
+            return await _ask(tenant.name, name, check)
+
     if told.database.url != "embedded":
         kinds.append("database")
         asking.append(_ask("", "database", lambda: _check_database(told)))
         if told.database.replica:
             kinds.append("database")
             asking.append(_ask("", "replica", lambda: _check_replica(told)))
-    for tenant in told.tenants.values():
-        for name in tenant.sources:
+    for tenant in places:
+        for name, source in tenant.sources.items():
             kinds.append("source")
-            asking.append(_ask(tenant.name, name, _checking(assembly.source, tenant, name)))
-        for name in tenant.sinks:
+            asking.append(in_turn(tenant, name, getattr(source, "url", ""), _checking(assembly.source, tenant, name)))
+        for name, sink in tenant.sinks.items():
             kinds.append("sink")
-            asking.append(_ask(tenant.name, name, _checking(_sink, tenant, name)))
+            asking.append(in_turn(tenant, name, sink.url, _checking(_sink, tenant, name)))
     return kinds, list(await asyncio.gather(*asking))
 
 

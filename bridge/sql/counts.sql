@@ -2,7 +2,7 @@
 
 -- name: sources
 select s.tenant, s.name, s.contacts, coalesce(extract(epoch from s.read_at), 0)::float8 as last_good,
-       (s.error <> '')::int as failing,
+       (s.error <> '')::int as failing, s.denied::int as denied,
        (select count(*)::int from held h where h.tenant = s.tenant and h.source = s.name) as held
 from source s;
 
@@ -35,25 +35,32 @@ select tenant, case when state in ('due', 'doing') then 'waiting' else state end
 from workflow_call group by 1, 2;
 
 -- name: all_sources
--- For many tenants: a row for each of the $1 sources that are the worst, and one (without names) for all others.
+-- For many tenants: a row for each of the $1 sources that are the worst, and one (without names) for all others. Of all
+-- sources: $3 of the tenants $2, to be read every $4 seconds; $5: the seconds beyond twice that after which it is late.
 with state as (
-    select s.tenant, s.name, s.contacts, extract(epoch from s.read_at)::float8 as last_good,
-           (s.error <> '')::int as failing, coalesce(h.held, 0) as held,
-           row_number() over (
-               order by s.error = '', s.failing_since, coalesce(h.held, 0) desc, s.read_at is not null, s.tenant, s.name
-           ) <= $1 and (s.error <> '' or coalesce(h.held, 0) > 0 or s.read_at is null) as listed
-    from source s
+    select n.tenant, n.name, n.every, coalesce(s.contacts, 0) as contacts,
+           extract(epoch from s.read_at)::float8 as last_good, s.failing_since,
+           coalesce(s.denied, false)::int as denied, (coalesce(s.error, '') <> '')::int as failing,
+           coalesce(h.held, 0) as held,
+           coalesce(extract(epoch from now() - s.read_at) > $5::float8 + 2 * n.every, true)::int as late
+    from unnest($2::text[], $3::text[], $4::float8[]) as n (tenant, name, every)
+    left join source s on s.tenant = n.tenant and s.name = n.name
     left join (select tenant, source, count(*)::int as held from held group by 1, 2) h
-           on h.tenant = s.tenant and h.source = s.name
-    where s.rank <> 32767
+           on h.tenant = n.tenant and h.source = n.name
+), ranked as (
+    select *, row_number() over (
+               order by denied desc, failing desc, failing_since, held desc, late desc, last_good nulls first,
+                        tenant, name
+           ) <= $1 and (denied = 1 or failing = 1 or held > 0 or late = 1) as listed
+    from state
 )
 select tenant, name, contacts::bigint as contacts, coalesce(last_good, 0) as last_good, failing::bigint as failing,
-       held::bigint as held
-from state where listed
+       held::bigint as held, denied::bigint as denied, every
+from ranked where listed
 union all
 select null, null, coalesce(sum(contacts), 0), coalesce(min(last_good), 0), coalesce(sum(failing), 0),
-       coalesce(sum(held), 0)
-from state where not listed;
+       coalesce(sum(held), 0), coalesce(sum(denied), 0), coalesce(max(every), 0)
+from ranked where not listed;
 
 -- name: all_sinks
 -- The same for the sinks $3 of the tenants $2; $4: the seconds after which a push waits too long.
