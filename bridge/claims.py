@@ -14,6 +14,7 @@ import os
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,11 @@ _BEAT, _SOON = 3.0, 0.3
 _DEAD = 15.0
 """Seconds of silence after which a process is taken for dead."""
 _GOOD = 10.0
-"""Seconds that a process trusts its own last beat: less than others wait before they take it for dead."""
+"""Seconds that a process trusts its own last beat: less than others wait before they take it for dead. After a longer
+pause it begins anew to count how long they are silent."""
 _UNWANTED = 10.0
 """Seconds that a tenant may be nobody's before it goes to whoever wants it, however much that one has."""
+_PROC = Path("/proc")
 
 Names = Collection[str]
 
@@ -86,7 +89,8 @@ class Claims:
         self._lasting = lasting
         self._entered = False
         self._beat = float("-inf")
-        self._unbroken = float("inf")
+        self._since: dict[tuple[str, datetime], float] = {}
+        self._looked = float("-inf")
         self._turning = asyncio.Lock()
 
     def of(self, tenant: str) -> Claim:
@@ -111,20 +115,20 @@ class Claims:
                 waits = not self._lasting and len(self.mine) < len(self.wanted)
                 await asyncio.sleep(_SOON if waits else _BEAT)
         except errors.Unavailable:
-            self._unbroken = float("inf")
+            self._looked = float("-inf")
             raise
 
     async def turn(self) -> None:
         """One beat, and what follows from who else lives."""
         async with self._turning:
             await self._live()
-            others = await self._db.fetch(SQL["others"], self.id)
+            others = await self._others()
             dead = [one for one in others if self._is_dead(one)]
             if dead:
                 await self._bury([one["id"] for one in dead])
             peers = [one for one in others if one["lasting"] and one not in dead]
             share = _share(len(self.wanted), len(peers) + 1) if self._lasting else len(self.wanted)
-            await self._give_back(self._surplus(peers, share))
+            await self._give_back([*self._surplus(peers, share), *await self._disputed()])
             await self._take(share)
 
     async def leave(self) -> None:
@@ -148,13 +152,27 @@ class Claims:
             await self._db.execute(SQL["enter"], self.id, _place(os.getpid()), self._lasting, len(self.wanted))
             self._entered = True
         self._beat = began
-        self._unbroken = min(self._unbroken, began)
+
+    async def _others(self) -> list[Any]:
+        """Who else lives, or did; and note when each beat of theirs was first seen.
+
+        By our own clock, as the database's may be set. After the database was away or stood still, or this machine did,
+        everybody was silent: they get as long as we had.
+        """
+        others = await self._db.fetch(SQL["others"], self.id)
+        now = _now()
+        known = self._since if now - self._looked <= _GOOD else {}
+        beats = [(one["id"], one["beat_at"]) for one in others]
+        self._since = {beat: known.get(beat, now) for beat in beats}
+        self._looked = now
+        return others
 
     def _is_dead(self, other: Any) -> bool:
-        if _gone(other["place"]):
-            return True
-        # After the database itself was away everybody was silent: they get as long as we had.
-        return bool(other["silent"] > _DEAD and _now() - self._unbroken > _DEAD)
+        return _gone(other["place"]) or self._looked - self._since[other["id"], other["beat_at"]] > _DEAD
+
+    async def _disputed(self) -> set[str]:
+        """What only we or only the database take for ours: a commit was lost, or the answer to one."""
+        return self.mine ^ set(await self._db.value(SQL["held"], self.id) or ())
 
     def _surplus(self, peers: Sequence[Any], share: int) -> list[str]:
         """What left the configuration, and what is beyond our share while another daemon has less than its own."""
@@ -204,23 +222,37 @@ def _now() -> float:
 
 def _place(pid: int) -> str:
     """Machine, process namespace, process and when that began: what no two processes ever share."""
+    with contextlib.suppress(OSError, KeyError):
+        return f"{_machine()} {os.readlink(_PROC / 'self/ns/pid')} {pid} {_born(pid)}"
+    return ""
+
+
+def _machine() -> str:
+    """What no other machine has.
+
+    Where /proc shows nothing but processes (systemd's ProcSubset=pid) it is this run of the service, which knows its
+    own. The machine-id would not do: machines made of one image share it.
+    """
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')} {pid} {_born(pid)}"
+        return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
     except OSError:
-        return ""
+        return os.environ["INVOCATION_ID"]
 
 
 def _born(pid: int) -> str:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     return "" if fields[0] == "Z" else fields[19]
 
 
 def _gone(place: str) -> bool:
     """Whether that process was on this machine, and is there no more."""
-    pid = place.split(" ")[2] if place.count(" ") == 3 else ""
-    if not pid.isdigit() or place.rsplit(" ", 2)[0] != _place(os.getpid()).rsplit(" ", 2)[0]:
+    parts = place.split(" ")
+    if len(parts) != 4 or parts[:2] != _place(os.getpid()).split(" ")[:2]:
         return False
-    with contextlib.suppress(OSError):
-        return _place(int(pid)) != place
-    return True
+    try:
+        os.kill(int(parts[2]), 0)  # knows of those too that /proc does not show (hidepid, systemd's ProtectProc)
+        return _born(int(parts[2])) != parts[3]
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False

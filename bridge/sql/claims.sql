@@ -8,7 +8,7 @@ insert into daemon (id, place, lasting, wants) values ($1, $2, $3, $4) on confli
 update daemon set beat_at = now(), wants = $2, has = $3 where id = $1;
 
 -- name: others
-select id, place, lasting, wants, has, extract(epoch from now() - beat_at)::float8 as silent from daemon where id <> $1;
+select id, place, lasting, wants, has, beat_at from daemon where id <> $1;
 
 -- name: end_sessions
 -- What a dead daemon left open, or a frozen one still holds: its locks go with it.
@@ -24,12 +24,17 @@ update owner set daemon = null, since = now() where daemon = any($1::text[]);
 -- name: leave
 update owner set daemon = null, since = now() where daemon = $1 and tenant = any($2::text[]);
 
+-- name: held
+select array_agg(tenant) from owner where daemon = $1;
+
 -- name: enlist
 insert into owner (tenant) select unnest($1::text[]) on conflict do nothing;
 
 -- name: take
--- So many of those that nobody has ($3), and any that nobody wanted for a while ($4 seconds).
-update owner set daemon = $1, since = now()
+-- So many of those that nobody has ($3), and any that nobody wanted for a while ($4 seconds). None once this daemon is
+-- buried, and who buries it waits for what it is just taking: what is freed then is all that it had.
+with alive as (select id from daemon where id = $1 for key share)
+update owner set daemon = alive.id, since = now() from alive
 where tenant in (
     select tenant from (
         select tenant, since, row_number() over (order by tenant) as place
