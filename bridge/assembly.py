@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from bridge import entries, errors, extensions, keys, normalise, numbers, sinks, sources, store
+from bridge import claims, entries, errors, extensions, keys, normalise, numbers, sinks, sources, store
 from bridge.claims import Claim
 from bridge.config import Config, Tenant
 from bridge.contact import Contact
@@ -158,7 +158,7 @@ def delivery(db: Store, tenant: Tenant, name: str, claim: Claim | None = None) -
                 ccm.check_extension,
                 delete=table.delete_extensions,
                 timeout=table.timeout,
-                probes=not table.contacts,
+                with_contacts=table.contacts,
                 claim=claim,
             )
         )
@@ -193,32 +193,28 @@ def ours(faults: ExceptionGroup[Exception]) -> Exception:
 
 
 async def enrol(db: Store, config: Config, before: Config | None = None) -> None:
-    """Tell the database which sources there are and in which order, and recompute sinks whose policy changed.
+    """Tell the database which sources there are and what their sinks should hold; for a command beside no daemon."""
+    await enrol_sources(db, config, before)
+    await follow(db, _fresh(config, before))
+
+
+async def enrol_sources(db: Store, config: Config, before: Config | None = None) -> None:
+    """Tell the database which sources there are and in which order.
 
     `before`: what was enrolled last, if that is known; only tenants that are other objects since are looked at. A
     source that left the file keeps its contacts, ranked last, until `bridge approve` lets them go: a table lost or
     renamed by mistake takes nothing away. Neither does a tenant's file that is gone: all of its sources left.
     """
+    fresh = _fresh(config, before)
+    gone = [name for name in before.tenants if name not in config.tenants] if before else []
+    if touched := [tenant.name for tenant in fresh] + gone:
+        async with db.pooled() as connection, connection.transaction():
+            await _enrol_sources(connection, fresh, touched if before else None)
+
+
+def _fresh(config: Config, before: Config | None) -> Sequence[Tenant]:
     earlier = before.tenants if before else {}
-    fresh = [tenant for name, tenant in config.tenants.items() if earlier.get(name) is not tenant]
-    touched = [tenant.name for tenant in fresh] + [name for name in earlier if name not in config.tenants]
-    if not touched:
-        return
-    async with db.pooled() as connection, connection.transaction():
-        await _enrol_sources(connection, fresh, touched if before else None)
-    policies = {
-        (tenant.name, name): _Policy(takes(tenant, name), f"{sink.numbers} {tenant.region}")
-        for tenant in fresh
-        for name, sink in tenant.sinks.items()
-        if sink.contacts
-    }
-    for (tenant, name), policy in (await _unfollowed(db, policies)).items():
-        await entries.follow_policy(db, tenant, name, policy.sources, policy.spelling)
-    takers = {tenant.name: made for tenant in fresh if (made := extension_takers(tenant))}
-    for row in await db.fetch(SQL["with_users"], list(takers)) if takers else ():
-        for name, taker in takers[row["tenant"]].items():
-            async with db.pooled() as connection, connection.transaction():
-                await extensions.settle(connection, row["tenant"], name, taker)
+    return [tenant for name, tenant in config.tenants.items() if earlier.get(name) is not tenant]
 
 
 async def _enrol_sources(connection: Connection, fresh: Sequence[Tenant], touched: list[str] | None) -> None:
@@ -235,6 +231,55 @@ def _ranked(tenant: Tenant) -> Iterable[tuple[str, str, int]]:
     return ((name, table.type, rank) for rank, (name, table) in enumerate(tenant.sources.items()))
 
 
+async def follow(
+    db: Store, tenants: Iterable[Tenant], claim: Callable[[Tenant], Claim | None] = lambda _tenant: None
+) -> None:
+    """Recompute what the sinks of these tenants should hold where that was done by another configuration.
+
+    Only whoever works for a tenant may do so: another daemon that has not loaded the new configuration yet would take
+    what becomes due, find it spelled as it knows it, and be done with it. `claim`: what holds a tenant; where that is
+    Fenced, the tenant is left to others.
+    """
+    told = {tenant.name: tenant for tenant in tenants}
+    policies: dict[str, dict[str, _Policy]] = {}
+    for (tenant, name), policy in (await _unfollowed(db, _policies(told.values()))).items():
+        policies.setdefault(tenant, {})[name] = policy
+    takers = {tenant.name: made for tenant in told.values() if (made := extension_takers(tenant))}
+    staffed = {row["tenant"] for row in await db.fetch(SQL["with_users"], list(takers))} if takers else set()
+    if not policies and not staffed:
+        return
+    async with db.session() as session:
+        for name in policies.keys() | staffed:
+            users = takers[name] if name in staffed else {}
+            with contextlib.suppress(errors.Fenced):
+                await _follow(session, name, policies.get(name, {}), users, claim(told[name]))
+
+
+async def _follow(
+    session: Connection,
+    tenant: str,
+    policies: Mapping[str, _Policy],
+    takers: Mapping[str, Taker],
+    claim: Claim | None,
+) -> None:
+    """Recompute the entries of these sinks of a tenant, and the extensions of those."""
+    async with session.transaction():
+        await session.fetch(SQL["commit_locks"], [store.lock_key("commit", tenant)])
+        for name, policy in policies.items():
+            await entries.follow_policy(session, tenant, name, policy.sources, policy.spelling)
+        for name, taker in takers.items():
+            await extensions.settle(session, tenant, name, taker)
+        await claims.hold(claim, session)  # last: it may take long, and who is to have the tenant next waits for it
+
+
+async def differing(db: Store, tenants: Iterable[Tenant]) -> Sequence[tuple[str, str]]:
+    """The sinks of these tenants whose entries another daemon goes on computing by another configuration."""
+    policies = _policies(tenants)
+    rows = await db.fetch(SQL["policies_in_use"], sorted({tenant for tenant, _ in policies}))
+    known = {(row["tenant"], row["name"]): row["policy"] for row in rows}
+    return [key for key, policy in policies.items() if known.get(key, policy.text) != policy.text]
+
+
 class _Policy(NamedTuple):
     """What a sink's entries are computed with."""
 
@@ -245,6 +290,15 @@ class _Policy(NamedTuple):
     def text(self) -> str:
         """As `entries.follow_policy` keeps it."""
         return entries.policy(self.sources, self.spelling)
+
+
+def _policies(tenants: Iterable[Tenant]) -> Mapping[tuple[str, str], _Policy]:
+    return {
+        (tenant.name, name): _Policy(takes(tenant, name), f"{sink.numbers} {tenant.region}")
+        for tenant in tenants
+        for name, sink in tenant.sinks.items()
+        if sink.contacts
+    }
 
 
 async def _unfollowed(db: Store, policies: Mapping[tuple[str, str], _Policy]) -> Mapping[tuple[str, str], _Policy]:

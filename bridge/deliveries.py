@@ -46,6 +46,7 @@ class Deliveries:
         self._running: dict[Key, asyncio.Task[None]] = {}
         self._waiting = Waiting()
         self._doubtful: set[Key] = set()
+        self._leaving: set[str] = set()
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -57,11 +58,13 @@ class Deliveries:
     def take_up(self, tenants: Iterable[Tenant]) -> None:
         """Deliver for these tenants; whoever did so before may have died over it."""
         for tenant in tenants:
+            self._leaving.discard(tenant.name)
             self._doubtful.update((tenant.name, name) for name in tenant.sinks if self._delivers((tenant.name, name)))
         self._wake.set()
 
     async def let_go(self, tenants: Collection[str]) -> None:
         """Deliver nothing more for these tenants; what is under way is waited for a little."""
+        self._leaving.update(tenants)  # they are still among `mine`, as they were told before
         await assembly.broken_off(task for key, task in self._running.items() if key[0] in tenants)
 
     async def work(self) -> None:
@@ -117,7 +120,9 @@ class Deliveries:
             self._doubtful.difference_update(doubtful)
 
     def _delivers(self, key: Key) -> bool:
-        sink = self._mine[key[0]].sinks.get(key[1]) if key[0] in self._mine else None
+        if key[0] in self._leaving or key[0] not in self._mine:
+            return False
+        sink = self._mine[key[0]].sinks.get(key[1])
         return sink is not None and assembly.delivers(sink)
 
     def _ended(self, key: Key, _task: asyncio.Task[None]) -> None:

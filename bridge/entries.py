@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bridge import store
-from bridge.store import Connection, Store
+from bridge.store import Connection
 
 SQL = store.queries("entries")
 
@@ -25,20 +25,18 @@ def policy(sources: Sequence[str], spelling: str) -> str:
     return "\n".join((spelling, *sources))
 
 
-async def follow_policy(db: Store, tenant: str, sink: str, sources: Sequence[str], spelling: str) -> bool:
-    """Recompute a sink's entries if the configuration that they were computed with changed; whether it did."""
+async def follow_policy(session: Connection, tenant: str, sink: str, sources: Sequence[str], spelling: str) -> None:
+    """Recompute a sink's entries if the configuration that they were computed with changed.
+
+    In a transaction in which nobody else commits to the tenant.
+    """
     wanted = policy(sources, spelling)
-    async with store.locked(db, "policy", tenant, sink) as session:
-        assert session is not None
-        async with session.transaction():
-            await session.execute("select pg_advisory_xact_lock($1)", store.lock_key("commit", tenant))
-            before = await session.value(SQL["policy"], tenant, sink)
-            if before == wanted:
-                return False
-            await session.execute(SQL["stage_touched"])
-            await session.execute(SQL["touch_all"], tenant, sink)
-            await settle_owners(session, tenant, sink, sources)
-            if before is not None and before.split("\n")[0] != spelling:
-                await session.execute(SQL["make_due"], tenant, sink)
-            await session.execute(SQL["set_policy"], tenant, sink, wanted)
-            return True
+    before = await session.value(SQL["policy"], tenant, sink)
+    if before == wanted:
+        return
+    await session.execute(SQL["stage_touched"])
+    await session.execute(SQL["touch_all"], tenant, sink)
+    await settle_owners(session, tenant, sink, sources)
+    if before is not None and before.split("\n")[0] != spelling:
+        await session.execute(SQL["make_due"], tenant, sink)
+    await session.execute(SQL["set_policy"], tenant, sink, wanted)

@@ -55,7 +55,7 @@ def plan(row: Row, *, delete: bool) -> tuple[Op, Extension] | None:
 
 
 class ExtensionOutbox:
-    """The extensions owed to one sink of one tenant. `probes`: nobody else tries a sink that failed."""
+    """The extensions owed to one sink of one tenant. `with_contacts`: an `Outbox` delivers there as well."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class ExtensionOutbox:
         *,
         delete: bool,
         timeout: float,
-        probes: bool = True,
+        with_contacts: bool = False,
         claim: Claim | None = None,
     ) -> None:
         self._db = db
@@ -76,7 +76,7 @@ class ExtensionOutbox:
         self._check = check
         self._delete = delete
         self._timeout = timeout
-        self._probes = probes
+        self._with_contacts = with_contacts
         self._claim = claim
         self._health = Health(tenant, name, 1)
         self._alone: set[str] = set()
@@ -130,8 +130,7 @@ class ExtensionOutbox:
             if self._counted:
                 counted, self._counted = self._counted, Counter()
                 await totals.add(connection, self._key[0], "sink", self._key[1], counted)
-            waits = await self._health.waits(connection)
-            if waits or (self._health.trying_one and not self._probes):
+            if await self._health.waits(connection) or await self._tried_by_contacts(connection):
                 return False
             rows = [extensions.read(raw) for raw in await connection.fetch(SQL["take"], *self._key, _MOST)]
             tasks = [task for row in rows if (task := await self._task(connection, row))]
@@ -144,6 +143,12 @@ class ExtensionOutbox:
         else:
             await self._send(tasks[0])
         return True
+
+    async def _tried_by_contacts(self, session: Connection) -> bool:
+        """Whether the sink failed, and a contact's push is what tries it: one request is enough."""
+        if not (self._health.trying_one and self._with_contacts):
+            return False
+        return bool(await session.value(SQL["contacts_try"], *self._key, self._timeout))
 
     async def _task(self, session: Connection, row: Row) -> Task | None:
         """What to send for a row; None where nothing need or can be sent, which is then noted."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 
 from bridge import asks, assembly, errors, log, pushes, store
 from bridge.claims import Claim, Claims
@@ -23,6 +24,8 @@ from bridge.store import Store
 from bridge.workflow_queue import Queue
 
 _LOG = log.get()
+_AGREED = 60.0
+"""Seconds after which all daemons should have loaded the configuration that this one has."""
 
 
 class Unit:
@@ -35,6 +38,10 @@ class Unit:
         self._db = db
         self._told = told
         self._mine: dict[str, Tenant] = {}
+        self._claimed: set[str] = set()
+        self._unenrolled: Collection[str] = ()
+        self._unfollowed: asyncio.Queue[Sequence[Tenant]] = asyncio.Queue()
+        self._loaded = asyncio.Event()
         self._changing = asyncio.Lock()
         self.claims = Claims(db, self._take_up, self._let_go, lasting=lasting)
         self.lending = Lending()
@@ -61,13 +68,16 @@ class Unit:
     async def run(self) -> None:
         """Bring the database to this version, enrol the sources, then work until cancelled."""
         await outlast("migrate", lambda: store.migrate(self._db), once=True)
-        await outlast("enrol", lambda: assembly.enrol(self._db, self._told), once=True)
+        await outlast("enrol", lambda: assembly.enrol_sources(self._db, self._told), once=True)
         self.claims.wanted = set(self._told.tenants)
+        self._loaded.set()
         queue = Queue(self._db, self._mine, self.lend)
         try:
             async with asyncio.TaskGroup() as group:
                 for what, work in (
                     ("claim", self._keep_claims),
+                    ("follow", self._follow),
+                    ("compare", self._compare),
                     ("ask.listen", lambda: asks.serve(self._db, self)),
                     ("workflow.work", queue.work),
                     ("source.run", self._runs.work),
@@ -92,7 +102,7 @@ class Unit:
         self.claims.wanted = set(self._told.tenants)
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self.claims.keep())]
+                tasks = [group.create_task(self.claims.keep()), group.create_task(self._follow())]
                 tasks += [group.create_task(self.deliveries.work())] if pushes else []
                 try:
                     yield self
@@ -114,25 +124,32 @@ class Unit:
         await self.lending.close()
 
     async def reload(self, told: Config) -> None:
-        """Go on under another configuration; what it leaves as it was goes on undisturbed."""
+        """Go on under another configuration; what it leaves as it was goes on undisturbed.
+
+        Tenants come and go while it is enrolled, for that may take long: who holds them up has no beat meanwhile.
+        """
         before = self._told
         changed = {name for name, tenant in told.tenants.items() if before.tenants.get(name) != tenant}
         gone = before.tenants.keys() - told.tenants.keys()
         async with self._changing:
-            touched = self._mine.keys() & (changed | gone)
-            await self._drop(touched)
-            self._told = told
-            await outlast("enrol", lambda: assembly.enrol(self._db, told, before), once=True)
-            self._hold(touched - gone)
+            await self._drop(self._mine.keys() & (changed | gone))
+            self._told, self._unenrolled = told, changed
+        await outlast("enrol", lambda: assembly.enrol_sources(self._db, told, before), once=True)
+        async with self._changing:
+            self._unenrolled = ()
+            self._hold(self._claimed & changed)
         self.claims.wanted = set(told.tenants)
         await outlast("claim", self.claims.turn, once=True)
+        self._loaded.set()
 
     async def _take_up(self, names: Collection[str]) -> None:
         async with self._changing:
-            self._hold(self._told.tenants.keys() & names)
+            self._claimed.update(names)
+            self._hold(self._told.tenants.keys() & set(names).difference(self._unenrolled))
 
     async def _let_go(self, names: Collection[str]) -> None:
         async with self._changing:
+            self._claimed.difference_update(names)
             await self._drop(names)
 
     def _hold(self, names: Collection[str]) -> None:
@@ -140,6 +157,33 @@ class Unit:
         self._mine.update((tenant.name, tenant) for tenant in tenants)
         self._runs.take_up(tenants)
         self.deliveries.take_up(tenants)
+        self._unfollowed.put_nowait(tenants)
+
+    async def _follow(self) -> None:
+        """Have what the sinks of tenants that were taken up should hold be as they are told, one after the other."""
+        while True:
+            tenants = await self._unfollowed.get()
+            await outlast("follow", partial(assembly.follow, self._db, tenants, self._claim_as_told), once=True)
+
+    def _claim_as_told(self, tenant: Tenant) -> Claim:
+        if self._mine.get(tenant.name) is not tenant:
+            raise errors.Fenced(f"the tenant {tenant.name} was let go, or is told otherwise by now")
+        return self.claim(tenant.name)
+
+    async def _compare(self) -> None:
+        """Say so once where other daemons work by another configuration a while after this one was loaded."""
+        while True:
+            await self._loaded.wait()
+            while self._loaded.is_set():
+                self._loaded.clear()
+                await asyncio.sleep(_AGREED)
+            await outlast("compare", self._say_who_differs, once=True)
+
+    async def _say_who_differs(self) -> None:
+        others = [tenant for name, tenant in self._told.tenants.items() if name not in self._claimed]
+        if differing := await assembly.differing(self._db, others):
+            (tenant, sink), reason = differing[0], "another daemon works by another configuration: reload it (SIGHUP)"
+            _LOG.warning("config.differs", sinks=len(differing), tenant=tenant, sink=sink, reason=reason)
 
     async def _drop(self, names: Collection[str]) -> None:
         await asyncio.gather(self._runs.let_go(names), self.deliveries.let_go(names))

@@ -58,3 +58,24 @@ async def test_settling_again_writes_nothing(db: Store) -> None:
         await entries.settle_owners(session, "default", "pbx", ["book"])
         assert await session.fetch("select number, xmin::text from entry order by number") == before
         assert len(before) == 100
+
+
+async def test_what_is_due_for_its_name_stays_due_for_its_spelling(db: Store) -> None:
+    """A contact that is called otherwise, spelled otherwise, and called as before: the sink holds the old spelling."""
+
+    async def settle(names: int) -> None:
+        await session.execute("update contact set names = $1 where pk = 1", names)
+        await session.execute(entries.SQL["stage_touched"])
+        await session.execute("insert into touched select number from number")
+        await entries.settle_owners(session, "default", "pbx", ["book"])
+
+    async with db.session() as session:
+        await session.execute(FILL.replace(str(CONTACTS), "1"))
+        async with session.transaction():
+            await entries.follow_policy(session, "default", "pbx", ["book"], "digits LU")
+        await session.execute("update entry set state = 'clean', acked = '{}', acked_names = names, acked_kind = kind")
+        await settle(7)
+        async with session.transaction():
+            await entries.follow_policy(session, "default", "pbx", ["book"], "zeros LU")
+        await settle(1)
+        assert await session.value("select state from entry") == "due"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from listed import Listed, record
 
-from bridge import approval, assembly, config, counts, deliveries, errors, extension_outbox, keys, status, sync
+from bridge import approval, assembly, config, counts, deliveries, errors, extension_outbox, keys, outbox, status, sync
 from bridge.contact import User
 from bridge.demo.manager import Manager
 from bridge.extension_outbox import plan
@@ -57,14 +57,14 @@ class Bench:
         self.source.staff = staff
         return await sync.run(self.db, replace(assembly.job(self.tenant, "crm"), guard=self.guard), self.source)
 
-    async def deliver(self, within: float = 20.0) -> None:
+    async def deliver(self, within: float = 20.0, of: str = extension_outbox.SQL["waiting"]) -> None:
         """Drain until nothing waits."""
         await deliveries.recover(self.db, {("default", "pbx"): self.tenant.sinks["pbx"].timeout})
         made = assembly.delivery(self.db, self.tenant, "pbx")
         task = asyncio.create_task(made.drain())
         try:
             async with asyncio.timeout(within):
-                while await self.db.value(extension_outbox.SQL["waiting"], "default", "pbx"):
+                while await self.db.value(of, "default", "pbx"):
                     assert not task.done()
                     await asyncio.sleep(0.02)
         finally:
@@ -231,6 +231,54 @@ async def test_a_refused_key_stops_them_and_they_go_later(bench: Bench) -> None:
     await bench.db.execute("update sink set due_at = null")
     await bench.deliver()
     assert bench.names() == {"101": "Ann Lee"}
+
+
+@pytest.fixture
+async def both(bench: Bench) -> Bench:
+    """A bench whose sink takes contacts too, as it does by default; its contact is there."""
+    bench.table = bench.table.model_copy(update={"contacts": True})
+    await bench.run()
+    await bench.deliver(of=outbox.SQL["waiting"])
+    assert len(bench.manager.entries()) == 1
+    return bench
+
+
+async def test_where_no_contact_is_owed_extensions_try_a_sink_that_failed(both: Bench) -> None:
+    both.manager.faults.set("cut_before_apply", times=2)
+    await both.sync(ANN)
+    assert both.names() == {"101": "Ann Lee"}
+    assert (await status.read(both.db, [both.tenant])).sinks[0].error == ""
+
+
+async def test_where_no_contact_is_owed_extensions_try_a_key_that_is_mended(both: Bench) -> None:
+    both.manager.key = "other"
+    await both.run(ANN)
+    with pytest.raises(TimeoutError):
+        await both.deliver(within=1.0)
+    assert (await status.read(both.db, [both.tenant])).sinks[0].denied == "INVALID_AUTH_ID"
+    both.manager.key = "k"
+    await both.db.execute("update sink set due_at = null")
+    await both.deliver()
+    assert both.names() == {"101": "Ann Lee"}
+
+
+async def test_where_a_contact_is_owed_one_request_tries_a_sink_that_failed(both: Bench) -> None:
+    both.manager.key = "other"
+    both.source.records.append(record("2", "Bob Contact", "+352 621 999 998"))
+    await both.run(ANN)
+    await both.db.execute(
+        "update sink set error = 'no', denied = 'INVALID_AUTH_ID', probes = 3, failing_since = now(), due_at = now()"
+    )
+    for probes in (4, 5):
+        with pytest.raises(TimeoutError):
+            await both.deliver(within=2.0)
+        assert both.manager.counts["error.INVALID_AUTH_ID"] == probes - 3
+        assert await both.db.value("select probes from sink") == probes
+        await both.db.execute("update sink set due_at = now()")
+    both.manager.key = "k"
+    await both.deliver()
+    assert both.names() == {"101": "Ann Lee"}
+    assert len(both.manager.entries()) == 2
 
 
 async def test_waiting_and_refused_extensions_are_counted(bench: Bench) -> None:

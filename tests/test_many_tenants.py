@@ -310,17 +310,16 @@ async def test_what_a_sink_should_hold_is_decided_by_who_works_for_its_tenant(db
     tenant = config.load(path).tenants["t001"]
     holder = Claims(db, AsyncMock(), AsyncMock())
 
-    async def follow() -> tuple[int, str, str, str | None]:
-        done = await assembly.follow(db, [tenant], lambda one: holder.of(one.name))
+    async def follow() -> tuple[str, str, str | None]:
+        await assembly.follow(db, [tenant], lambda one: holder.of(one.name))
         policy = await db.value("select policy from sink where tenant = 't001'")
         state = await db.value("select state from entry")
-        return done, policy.split()[0], state, await db.value("select state from extension")
+        return policy.split()[0], state, await db.value("select state from extension")
 
-    assert await follow() == (0, "digits", "clean", None)
+    assert await follow() == ("digits", "clean", None)
     holder.wanted = ["t001"]
     await holder.turn()
-    assert await follow() == (1, "zeros", "due", "due")
-    assert await follow() == (0, "zeros", "due", "due")
+    assert await follow() == ("zeros", "due", "due")
 
 
 async def test_enrolling_many_takes_few_statements(db: Store, tmp_path: Path) -> None:

@@ -337,7 +337,8 @@ async def test_a_source_that_left_the_file_keeps_its_entries_until_let_go(db: St
     old = replace(JOB, source="old", sinks={"pbx": ["old", "crm", "*"]})
     await sync.run(db, old, Listed(ANN))
     await db.execute("update source set rank = 32767 where name = 'old'")
-    await entries_.follow_policy(db, "default", "pbx", ["crm", "*"], "digits")
+    async with db.session() as session, session.transaction():
+        await entries_.follow_policy(session, "default", "pbx", ["crm", "*"], "digits")
     assert await entries(db) == {"+352621111111": ("due", "Ann Lee")}
     assert await approval.retired(db, "default") == ["old"]
     left = replace(old, sinks={"pbx": ["crm", "*"]})

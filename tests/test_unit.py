@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 from daemons import until
+from structlog.testing import capture_logs
 
-from bridge import claims, config, deliveries
+from bridge import claims, config, deliveries, outbox, store, unit
 from bridge.config import Config
 from bridge.demo.manager import Manager
 from bridge.slots import Limits, Slots, Waiting
@@ -98,6 +100,46 @@ async def hanging() -> AsyncIterator[tuple[str, Counter[str]]]:
         await runner.cleanup()
 
 
+@pytest.fixture
+async def other(dsn: str, db: Store) -> AsyncIterator[Store]:
+    """The database as another process has it."""
+    made = Store(dsn, size=8, name=claims.name("worker"))
+    yield made
+    await made.close()
+
+
+@dataclass
+class Two:
+    """Two processes: `owner` works for the tenant `a` until it is ended, the other one for the main tenant."""
+
+    manager: Manager
+    owner: Unit
+    idle: Unit
+    end_owner: Callable[[], Awaitable[None]]
+
+    async def holds(self, number: str) -> None:
+        await until(lambda: list(self.manager.book()) == [number], 20, f"the Manager holds {number}")
+
+
+@pytest.fixture
+async def two(
+    folder: Folder, own: Store, other: Store, db: Store, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Two]:
+    monkeypatch.setattr(claims, "_BEAT", 0.2)
+    monkeypatch.setattr(unit, "_AGREED", 0.3)
+    manager = Manager(key="manager-key-1")
+    async with manager.serve() as url, contextlib.AsyncExitStack() as ended:
+        folder.tenant("a", FILE + SINK.replace("{url}", url))
+        owner = await ended.enter_async_context(working(own, folder.load()))
+        await until(lambda: len(owner.mine) == 2, 20)
+        async with working(other, folder.load()) as idle:
+            await until(lambda: (owner.mine.keys(), idle.mine.keys()) == ({"a"}, {"default"}), 20)
+            made = Two(manager, owner, idle, ended.aclose)
+            await made.holds("352621100001")
+            folder.tenant("a", FILE + SINK.replace("{url}", url) + 'numbers = "zeros"\n')
+            yield made
+
+
 async def read(db: Store) -> Mapping[str, int]:
     """How many runs each tenant's source had."""
     return {
@@ -175,6 +217,92 @@ async def test_one_tenant_changes_and_the_others_go_on(folder: Folder, own: Stor
             assert await db.value("select daemon from owner where tenant = 'gone'") is None
 
 
+async def nothing_waits(db: Store) -> bool:
+    return not await db.value(outbox.SQL["waiting"], "a", "pbx")
+
+
+async def test_a_new_spelling_arrives_whoever_loads_it_first(two: Two, folder: Folder, db: Store) -> None:
+    await two.idle.reload(folder.load())
+    await until(lambda: nothing_waits(db), 20)
+    await two.holds("352621100001")
+    told = len(two.manager.calls)
+    await two.owner.reload(folder.load())
+    await two.holds("00352621100001")
+    assert len(two.manager.calls) == told + 1
+
+
+async def test_who_comes_to_work_for_a_tenant_spells_it_as_it_is_told(two: Two, folder: Folder, db: Store) -> None:
+    await two.idle.reload(folder.load())
+    await until(lambda: nothing_waits(db), 20)
+    await two.end_owner()
+    await two.holds("00352621100001")
+
+
+async def test_that_another_works_by_another_configuration_is_said_once(two: Two, folder: Folder) -> None:
+    def said() -> list[tuple[object, ...]]:
+        found = [one for one in logged if one["event"] == "config.differs"]
+        return [(one["sinks"], one["tenant"], one["sink"]) for one in found]
+
+    with capture_logs() as logged:
+        await two.idle.reload(folder.load())
+        await until(said, 20)
+        await asyncio.sleep(1.0)
+        assert said() == [(1, "a", "pbx")]
+        logged.clear()
+        await two.owner.reload(folder.load())
+        await two.holds("00352621100001")
+        await two.idle.reload(folder.load())
+        await asyncio.sleep(0.6)
+        assert said() == []
+
+
+async def test_tenants_come_and_go_while_a_reload_waits_for_the_database(
+    two: Two, folder: Folder, db: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever keeps the owner's claims from their turn keeps it from beating, and others take it for dead."""
+    monkeypatch.setattr(claims, "_UNWANTED", 0.5)
+    two.idle.claims.wanted = set()
+    async with db.session() as busy:
+        async with busy.transaction():
+            await busy.execute("update source set rank = rank where tenant = 'a'")
+            loading = asyncio.create_task(two.owner.reload(folder.load()))
+            await until(lambda: "default" in two.owner.mine, 20, "it takes up the other's")
+            assert not loading.done()
+            assert "a" not in two.owner.mine
+        await loading
+        assert two.owner.mine.keys() == {"a", "default"}
+        await two.holds("00352621100001")
+
+
+async def test_a_reload_waits_for_no_sink(two: Two, folder: Folder, db: Store) -> None:
+    """What it should hold now may take long to find out for one, and there may be thousands."""
+    async with db.session() as busy:
+        async with busy.transaction():
+            await busy.execute("select pg_advisory_xact_lock($1)", store.lock_key("commit", "a"))
+            async with asyncio.timeout(10):
+                await two.owner.reload(folder.load())
+            assert "a" in two.owner.mine
+        await two.holds("00352621100001")
+
+
+async def test_nothing_begins_for_a_tenant_that_is_being_let_go(folder: Folder, own: Store, db: Store) -> None:
+    """While what is under way is waited for, what becomes due is left to whoever has the tenant next."""
+    sinks = "".join(SINK.replace("60s", "2s").replace("pbx", name) for name in ("busy", "more"))
+    sinks = sinks.replace("{url}", "{url}/busy", 1).replace('"{url}"', '"{url}/more"')
+    async with hanging() as (before, asked), hanging() as (after, asked_after):
+        folder.tenant("a", FILE + sinks.replace("{url}", before))
+        await db.execute("insert into sink (tenant, name, due_at) values ('a', 'more', now() + interval '1 hour')")
+        async with working(own, folder.load()) as unit:
+            await until(lambda: asked["/busy"], 20)
+            folder.tenant("a", FILE + sinks.replace("{url}", after))
+            loading = asyncio.create_task(unit.reload(folder.load()))
+            await asyncio.sleep(0.1)
+            await db.execute("update sink set due_at = null where name = 'more'")
+            await until(lambda: asked_after["/more"], 20)
+            await loading
+    assert asked["/more"] == 0
+
+
 async def test_a_source_is_read_every_so_often(folder: Folder, own: Store, db: Store) -> None:
     folder.tenant("a")
     async with working(own, folder.load()):
@@ -196,6 +324,7 @@ def test_no_tenant_host_or_pace_gets_all_the_room() -> None:
     assert not slots.room(("b", "1"), "x", slow=True)
     slots.enter(("b", "1"), "x", slow=False)
     assert slots.crowded("x")
+    assert slots.crowds() == ({"a"}, {"x"})
     assert not slots.crowded("")
     for n in range(3):
         slots.enter(("c", str(n)), "", slow=False)

@@ -26,6 +26,12 @@ and not exists (select from contact c where c.tenant = s.tenant and c.source = s
 -- name: policies
 select tenant, name, policy from sink where tenant = any($1::text[]);
 
+-- name: policies_in_use
+-- The same, of tenants that some daemon works for.
+select s.tenant, s.name, s.policy from sink s
+join owner o on o.tenant = s.tenant and o.daemon is not null
+where s.tenant = any($1::text[]);
+
 -- name: commit_locks
 -- Nobody commits to these tenants until the end of the transaction.
 select pg_advisory_xact_lock(t.key) from unnest($1::bigint[]) as t (key);

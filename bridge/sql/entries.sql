@@ -56,13 +56,15 @@ insert into touched
 select number from number where tenant = $1 union select number from entry where tenant = $1 and sink = $2;
 
 -- name: make_due
--- A new way of spelling: all that the sink holds is looked at again.
+-- A new way of spelling: all that the sink holds is looked at again. What is due for its name stays due, should that
+-- name come back.
 update entry
-set state = case when sent is null then 'due' else 'sent' end, acked_names = null, since = now(), due_at = now()
-where tenant = $1 and sink = $2 and state in ('clean', 'refused');
+set state = case when sent is null then 'due' else 'sent' end, acked_names = null,
+    since = case when state = 'due' then since else now() end, due_at = case when state = 'due' then due_at else now() end
+where tenant = $1 and sink = $2 and (state in ('clean', 'refused') or (state = 'due' and acked_names is not null));
 
 -- name: policy
-select policy from sink where tenant = $1 and name = $2 for update;
+select policy from sink where tenant = $1 and name = $2;
 
 -- name: set_policy
 insert into sink (tenant, name, policy) values ($1, $2, $3)

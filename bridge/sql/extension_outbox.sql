@@ -5,6 +5,13 @@ select number, wanted, acked, sent, state, tries from extension
 where tenant = $1 and sink = $2 and state in ('due', 'sent') and due_at <= now()
 order by due_at, number limit $3;
 
+-- name: contacts_try
+-- Whether a contact's push is due there, or may still be answered: it was sent within the last $3 seconds.
+select exists (
+    select from entry
+    where tenant = $1 and sink = $2 and state in ('due', 'sent')
+    and (due_at <= now() or sent_at > now() - $3 * interval '1 second'));
+
 -- name: mark
 -- Written before anything is sent: whatever happens then, it is known that something may have been.
 update extension e set state = 'sent', sent = m.sent::json, due_at = now() + $5 * interval '1 second'
