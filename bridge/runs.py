@@ -40,11 +40,12 @@ Lend = Callable[[Tenant, str], AbstractAsyncContextManager[Source]]
 
 @dataclass
 class _Place:
-    """One source in the timetable; `due` on the loop's clock, inf: to be found out."""
+    """One source in the timetable; `due` on the loop's clock, inf: to be found out; `ready`: it waits for room."""
 
     job: Job
     host: str
     due: float = float("inf")
+    ready: bool = False
     full: bool = True
     slow: bool = False
     ran: bool = False
@@ -81,6 +82,8 @@ class Runs:
         """Strike out the sources of these tenants; runs of them that are under way are broken off."""
         for key in [key for key in self._places if key[0] in tenants]:
             del self._places[key]
+        for host, queue in self._ready.items():
+            self._ready[host] = deque(key for key in queue if key in self._places)
         await assembly.broken_off(task for key, task in self._running.items() if key[0] in tenants)
 
     async def work(self) -> None:
@@ -113,7 +116,8 @@ class Runs:
         rows = {(row["tenant"], row["name"]): row for row in await self._db.fetch(SQL["states"], list(tenants))}
         now = asyncio.get_running_loop().time()
         for key, place in self._places.items():
-            if key[0] in tenants and key not in self._running:
+            # What waits for room keeps its turn: a host that hangs would be waited for by more at each look.
+            if key[0] in tenants and key not in self._running and not place.ready:
                 state, table = rows.get(key), self._mine[key[0]].sources[key[1]]
                 wait, place.full = due(state, table, place.job.rules)
                 place.slow = place.slow or bool(state and state["failures"])
@@ -128,7 +132,8 @@ class Runs:
         while self._ahead and self._ahead[0][0] <= now:
             when, key = heapq.heappop(self._ahead)
             place = self._places.get(key)
-            if place and place.due == when and key not in self._running:
+            if place and place.due == when and key not in self._running and not place.ready:
+                place.ready = True
                 self._ready.setdefault(place.host, deque()).append(key)
         for host in list(self._ready):
             if self._slots.full:
@@ -137,17 +142,18 @@ class Runs:
             for _ in range(len(queue)):
                 if self._slots.crowded(host):
                     break
-                self._begin_one(queue.popleft(), queue, now)
+                self._begin_one(queue.popleft(), queue)
             if queue:
                 self._ready[host] = queue
 
-    def _begin_one(self, key: Key, queue: deque[Key], now: float) -> None:
+    def _begin_one(self, key: Key, queue: deque[Key]) -> None:
         place = self._places.get(key)
-        if place is None or place.due > now or key in self._running:
+        if place is None or not place.ready:
             return  # it is gone, or is in the timetable anew
         if not self._slots.room(key, place.host, slow=place.slow):
             queue.append(key)
             return
+        place.ready = False
         self._slots.enter(key, place.host, slow=place.slow)
         task = self._running[key] = asyncio.create_task(self._run(key, place))
         task.add_done_callback(partial(self._ended, key))
@@ -179,7 +185,10 @@ def due(state: Any, table: keys.SourceKeys, rules: bytes) -> tuple[float, bool]:
         return 0.0, True
     if bytes(state["rules"]) != rules and not state["failures"]:
         return 0.0, True  # it was told anew what to read, or how
-    full = state["full"] is None or state["full"] >= table.full
+    # What was before now by a clock that was set back since is as old as nobody knows.
+    full = state["full"] is None or not 0 <= state["full"] < table.full
+    if state["tried"] < 0:
+        return 0.0, full
     return max(0.0, pace.interval(table.every, state["failures"], denied=state["denied"]) - state["tried"]), full
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 Key = tuple[str, str]
-"""A tenant, and the source or the sink of it."""
+"""A tenant, and the source, the sink or the call of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,12 @@ class Slots:
     def slowed(self) -> bool:
         """Whether no more that are slow may begin."""
         return self._slow >= self._limits.slow
+
+    def crowds(self) -> tuple[set[str], set[str]]:
+        """The tenants of which, and the hosts at which, nothing more may begin."""
+        tenants = {one for one, count in self._tenants.items() if count >= self._limits.tenant}
+        hosts = {one for one, count in self._hosts.items() if one and count >= self._limits.host}
+        return tenants, hosts
 
     def crowded(self, host: str) -> bool:
         """Whether nothing more may begin at this host; "" is nobody's."""
@@ -105,6 +112,7 @@ class Waiting:
         return None
 
 
+@functools.lru_cache(1 << 14)  # asked of every tenant's at a time
 def host(url: str) -> str:
     """Whom a URL asks: host and port, "" for none."""
     return urlsplit(url).netloc.rpartition("@")[2].lower()

@@ -382,6 +382,24 @@ async def test_certificates_are_verified_unless_told_otherwise(certificate: tupl
                 await http.request("GET")
 
 
+async def test_what_is_not_safe_to_repeat_is_asked_for_only_by_whose_it_still_is() -> None:
+    def check() -> None:
+        raise errors.Fenced("another's")
+
+    async with site(echo) as here, asking(here.url) as http:
+        token = client.FENCE.set(check)
+        try:
+            for method, repeat in (("GET", None), ("POST", True)):
+                assert (await http.request(method, repeat=repeat)).status == 200
+            for method, repeat in (("POST", None), ("PUT", None), ("GET", False)):
+                with pytest.raises(errors.Fenced):
+                    await http.request(method, repeat=repeat)
+        finally:
+            client.FENCE.reset(token)
+        assert (await http.request("POST")).status == 200
+    assert [line.split()[0] for line in here.seen] == ["GET", "POST", "POST"]
+
+
 @contextmanager
 def behind(*allow: tuple[str, int | None], **names: list[str]) -> Iterator[reach.Reach]:
     """A gate to these servers, for clients made in the block; `names` resolve to those, `_` for a dot in them."""

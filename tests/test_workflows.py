@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import hashlib
 import hmac
 import json
@@ -13,10 +14,11 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from daemons import until
 from hooks import answering
 from listed import Listed
 
-from bridge import errors, keys, status, workflows
+from bridge import errors, keys, status, workflow_queue, workflows
 from bridge.actions import Action, Made
 from bridge.config import Tenant
 from bridge.store import Store
@@ -54,28 +56,31 @@ class Crm(Listed):
         return Made(f"T{len(self.made)}", f"https://crm.example.com/T{len(self.made)}")
 
 
-def tenant_of(**workflow: keys.Workflow) -> Tenant:
+def tenant_of(_name: str = "default", _url: str = "http://127.0.0.1:1", **workflow: keys.Workflow) -> Tenant:
     connector = keys.Connector(token="t", workflow=workflow or {"CallFlow": keys.Workflow(action="log-call")})
-    crm = keys.SuiteCrm(url="http://127.0.0.1:1", username="u", password="p")
+    crm = keys.SuiteCrm(url=_url, username="u", password="p")
     sources = {"crm": crm, "list": keys.File(path=Path("unused"))}
-    return Tenant("default", "LU", 5, sources, {}, connector, {}, None, None)
+    return Tenant(_name, "LU", 5, sources, {}, connector, {}, None, None)
 
 
 class Bench:
-    """A database, a CRM, and daemons that work."""
+    """A database, a CRM, and daemons that work; `others` are tenants whose CRMs, all of them `hung`, never answer."""
 
     def __init__(self, db: Store) -> None:
         self.db = db
-        self.crm = Crm()
+        self.crm, self.hung = Crm(), Crm()
+        self.hung.slow = 3600
         self.tenant = tenant_of()
+        self.others: list[Tenant] = []
 
     @contextlib.asynccontextmanager
-    async def lend(self, _tenant: Tenant, name: str) -> AsyncIterator[Any]:
-        yield self.crm if name == "crm" else Listed()
+    async def lend(self, tenant: Tenant, name: str) -> AsyncIterator[Any]:
+        crm = self.hung if tenant in self.others else self.crm
+        yield crm if name == "crm" else Listed()
 
     @contextlib.asynccontextmanager
     async def working(self, daemons: int = 1) -> AsyncIterator[list[asyncio.Task[None]]]:
-        tenants = {"default": self.tenant}
+        tenants = {tenant.name: tenant for tenant in (self.tenant, *self.others)}
         tasks = [asyncio.create_task(Queue(self.db, tenants, self.lend).work()) for _ in range(daemons)]
         try:
             yield tasks
@@ -88,6 +93,19 @@ class Bench:
         assert self.tenant.connector is not None
         workflow = self.tenant.connector.workflow[name]
         return await workflows.ask(self.db, self.tenant, name, workflow, {**INPUTS, **inputs}, patience)
+
+    async def owe(self, tenant: Tenant, number: int = 0, tries: int = 0) -> None:
+        """A call that is owed for a while already, after so many tries."""
+        assert tenant.connector is not None
+        inputs = {**INPUTS, "startedTime": f"2026-11-20T10:00:{number:02}"}
+        await workflows.ask(self.db, tenant, "CallFlow", tenant.connector.workflow["CallFlow"], inputs, 0.0)
+        await self.db.execute(
+            "update workflow_call set tries = $2, due_at = now() - interval '1 hour'"
+            " where tenant = $1 and told ->> 'started' = $3",
+            tenant.name,
+            tries,
+            f"{inputs['startedTime']}+00:00",
+        )
 
     async def state(self) -> list[str]:
         return [row["state"] for row in await self.db.fetch("select state from workflow_call order by asked_at")]
@@ -302,7 +320,7 @@ async def test_several_that_come_due_beside_one_take_the_one_place_that_is_left(
     for number in range(5):
         await bench.ask(startedTime=str(number), patience=0.0)
     await bench.db.execute(
-        "update workflow_call set due_at = now() + interval '0.5 second'"
+        "update workflow_call set tries = 1, due_at = now() + interval '0.5 second'"
         " where key <> (select key from workflow_call order by asked_at limit 1)"
     )
     async with bench.working():
@@ -323,3 +341,105 @@ async def test_one_slow_crm_leaves_room_for_the_others(bench: Bench) -> None:
             assert (await bench.ask("Hook", contactCrmId=""))["id"] == "17"
             await asyncio.gather(*waiting)
     assert len(bench.crm.tries) == 2
+
+
+async def test_a_host_that_hangs_for_many_tenants_leaves_room_for_the_others(bench: Bench) -> None:
+    bench.others = [tenant_of(f"t{n}", f"http://crm.example.com/{n}") for n in range(20)]
+    for tenant in bench.others:
+        await bench.owe(tenant)
+    async with bench.working():
+        assert (await bench.ask())["id"] == "T1"
+        await until(lambda: len(bench.hung.tries) == 8, 5)
+        assert (await bench.ask(startedTime=""))["id"] == "T2"
+        await asyncio.sleep(1.2)  # the queue looks again
+    assert len(bench.hung.tries) == 8
+
+
+async def test_webhooks_at_one_host_get_no_more_of_it_than_crms(bench: Bench) -> None:
+    over = asyncio.Event()
+    told = []
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        told.append(await request.read())
+        await over.wait()
+        return web.json_response({})
+
+    async with answering(answer) as url:
+        hook = keys.Workflow(action="webhook", url=url)
+        bench.others = [tenant_of(f"t{n}", f"http://crm{n}.example.com", CallFlow=hook) for n in range(12)]
+        for tenant in bench.others:
+            await bench.owe(tenant)
+        async with bench.working():
+            await until(lambda: len(told) == 8, 5)
+            assert (await bench.ask())["id"] == "T1"
+            assert len(told) == 8
+            over.set()
+            await until(lambda: len(told) == 12, 5)
+
+
+async def test_one_tenant_gets_a_part_of_the_room(bench: Bench) -> None:
+    crms = {f"crm{n}": keys.SuiteCrm(url=f"http://{n}.example.com", username="u", password="p") for n in range(5)}
+    flows = {name: keys.Workflow(action="log-call", source=name) for name in crms}
+    bench.tenant = dataclasses.replace(tenant_of(**flows), sources=crms)
+    bench.crm.slow = 30
+    asked = []
+
+    @contextlib.asynccontextmanager
+    async def lend(_tenant: Tenant, name: str) -> AsyncIterator[Any]:
+        asked.append(name)
+        yield bench.crm
+
+    bench.lend = lend  # type: ignore[method-assign]
+    for name in flows:
+        await bench.ask(name, contactCrmId="", patience=0.0)
+    async with bench.working():
+        await until(lambda: len(asked) >= 4, 5)
+        await asyncio.sleep(1.2)
+    assert len(asked) == 4
+
+
+async def test_what_failed_before_gets_a_part_of_the_room(bench: Bench) -> None:
+    bench.others = [tenant_of(f"t{n}", f"http://crm{n}.example.com") for n in range(70)]
+    for tenant in bench.others:
+        await bench.owe(tenant, tries=3)
+    async with bench.working():
+        await until(lambda: len(bench.hung.tries) == 32, 10)
+        assert (await bench.ask())["id"] == "T1"
+        assert len(bench.hung.tries) == 32
+
+
+async def test_a_call_of_now_comes_before_those_that_are_tried_again(bench: Bench) -> None:
+    for number in range(30):
+        await bench.owe(bench.tenant, number, tries=3)
+    bench.crm.slow = 0.3
+    async with bench.working():
+        assert (await bench.ask(patience=2.5)).keys() == {"id", "url"}
+        assert len(bench.crm.made) < 15
+
+
+async def test_what_takes_longer_than_it_is_held_is_not_begun_again_beside_itself(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workflow_queue, "_LEASE", 0.1)
+    bench.crm.slow = 1.5
+    async with bench.working():
+        assert (await bench.ask())["id"] == "T1"
+    assert len(bench.crm.tries) == 1
+
+
+async def test_no_clock_that_was_set_back_makes_a_call_wait(bench: Bench) -> None:
+    await bench.owe(bench.tenant, 1, tries=1)
+    await bench.db.execute("update workflow_call set due_at = now() + interval '2 hours'")
+    await bench.owe(tenant_of(), 2)
+    await bench.db.execute("update workflow_call set due_at = now() + interval '10 minutes' where tries = 0")
+    async with bench.working():
+        await until(lambda: len(bench.crm.made) == 2, 5)
+
+
+async def test_nobody_is_told_to_come_back_later_than_a_clock_would_be_wrong(bench: Bench) -> None:
+    bench.crm.faults = [errors.Unavailable("a day", after=86400.0)]
+    async with bench.working():
+        assert await bench.ask(patience=0.5) == {}
+        assert await bench.state() == ["due"]
+    wait = await bench.db.value("select extract(epoch from due_at - now())::float8 from workflow_call")
+    assert 3500 < wait <= 3600
