@@ -58,7 +58,7 @@ async def loaded(http: aiohttp.ClientSession, metrics: str, source: str, contact
             async with http.get(metrics) as answer:
                 if wanted in await answer.text():
                     return
-        await asyncio.sleep(2.0)  # seldom: being scraped costs the answering process time of its own
+        await asyncio.sleep(5.0)  # seldom: being scraped costs the answering process time of its own
 
 
 def percentile(seconds: list[float], share: float) -> float:
