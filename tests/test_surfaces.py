@@ -3,8 +3,6 @@
 import gc
 from pathlib import Path
 
-import pytest
-
 from bridge import config, lookup
 from bridge.bookshelf import Bookshelf
 from bridge.server import surfaces

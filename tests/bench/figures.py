@@ -18,6 +18,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -118,7 +119,8 @@ def _run(bench: Bench, to: Path) -> tuple[float, int]:
     day = datetime.datetime.now(datetime.UTC).date()
     head = f"{' '.join(command)}\n{day}, {seconds:.0f} s, {os.cpu_count()} processors, others had {lost:.0%} of them\n"
     to.parent.mkdir(parents=True, exist_ok=True)
-    to.write_text(f"{head}exit code {done.returncode}\n\n{done.stdout}")
+    said = done.stdout.replace(str(ROOT), ".").replace(tempfile.gettempdir(), "$TMPDIR")
+    to.write_text(f"{head}exit code {done.returncode}\n\n{said}")
     return seconds, done.returncode
 
 
