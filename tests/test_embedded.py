@@ -22,9 +22,11 @@ from bridge import embedded, errors, postgres
 ROOT = Path(__file__).parent.parent
 # A user of its own: says where the server is, and leaves when its standard input ends.
 USER = """
-import asyncio, sys
+import asyncio, signal, sys
 from pathlib import Path
 from bridge import embedded, errors
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts in the background ignore it
 
 async def main() -> None:
     try:
