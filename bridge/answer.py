@@ -74,7 +74,7 @@ class Serving:
         everybody = Store(dsn, name="bridge answer", yielding="BRIDGE_EMBEDDED" in os.environ)
         self._everybody = everybody
         self._lookups = Lookups(db, replica=replica, nearby=Nearby(everybody))
-        self._shelf = Bookshelf(db, bookshelf.settled(told.state_dir), dsn=dsn)
+        self._shelf = Bookshelf(db, bookshelf.linked_folder(told.state_dir), dsn=dsn)
         self._shared = surfaces.shared(db, self._lookups, self._shelf)
         self._front = Front(surfaces.of(told, self._shared))
         logins = Logins()
@@ -158,7 +158,7 @@ class Serving:
         await asyncio.to_thread(lambda: _LOG.info("config.loaded", **loaded))
 
     def _load(self) -> tuple[Config, Built]:
-        told = config.again(self._told)
+        told = config.reload(self._told)
         return told, surfaces.build(told, self._shared)
 
     def _renew(self, told: Config) -> None:

@@ -44,7 +44,7 @@ def folder(state_dir: Path) -> Path:
     return (Path(given).absolute() if given else state_dir) / _NAME
 
 
-def settled(state_dir: Path) -> Path:
+def linked_folder(state_dir: Path) -> Path:
     """The same, for the daemon: systemd tells it alone, so a link shows commands the way."""
     place, link = folder(state_dir), state_dir / _NAME
     with contextlib.suppress(OSError):

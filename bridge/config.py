@@ -121,7 +121,7 @@ def load(path: Path, before: Config | None = None) -> Config:
     if http and http.tls:
         checks.tls(file, http.tls)
     state_dir = (top and top.state_dir) or _state_dir(path)
-    if service := _left_behind(path, state_dir):
+    if service := _service_state(path, state_dir):
         file.wrong("state_dir", f'is missing, and the service keeps its state elsewhere, right is "{service}"')
     # What is wrong in it is noted; the rest still serves to check the tables.
     common = top or keys.Top.model_construct(**{key: raw[key] for key in keys.Top.model_fields if key in raw})
@@ -151,7 +151,7 @@ def _state_dir(path: Path) -> Path:
     return Path(given).absolute() if given else path.absolute().parent / ".bridge"
 
 
-def _left_behind(path: Path, state_dir: Path) -> Path | None:
+def _service_state(path: Path, state_dir: Path) -> Path | None:
     """The directory of the service of a file in /etc/bridge, where a command would begin an empty one beside the file.
 
     systemd names it to the daemon alone: in a shell there is no $STATE_DIRECTORY.
@@ -163,7 +163,7 @@ def _left_behind(path: Path, state_dir: Path) -> Path | None:
     return service if alone and service.exists() else None
 
 
-def again(before: Config) -> Config:
+def reload(before: Config) -> Config:
     """The same file anew, for a process that runs with `before`.
 
     ConfigError as from `load`, and where something has changed that only a start can take up: half of a new

@@ -63,7 +63,7 @@ async def _follow(unit: Unit, signals: asyncio.Queue[int], told: Config) -> None
     """Have the unit go on under each new configuration that is good, until told to end."""
     while await signals.get() == signal.SIGHUP:
         try:
-            fresh = await asyncio.to_thread(config.again, told)
+            fresh = await asyncio.to_thread(config.reload, told)
         except errors.ConfigError as problems:
             _LOG.error("config.refused", problems=list(problems.problems), in_force=str(told.path))
             continue

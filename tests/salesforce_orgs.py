@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import orjson
 from aiohttp import web
+from hooks import answering
 from mirrored import Mirror
 
 from bridge import keys
@@ -97,7 +98,7 @@ async def scripted(answers: Mapping[str, object], seen: list[str] | None = None)
     An `instance_url` that is empty becomes its own. The bodies that come are put into `seen`.
     """
 
-    async def answer(request: web.Request) -> web.Response:
+    async def answer(request: web.BaseRequest) -> web.Response:
         body = await request.text()
         if seen is not None:
             seen.append(body)
@@ -109,15 +110,8 @@ async def scripted(answers: Mapping[str, object], seen: list[str] | None = None)
         status, text, headers = said
         return web.Response(status=status, text=text, headers=headers)
 
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with answering(answer) as url:
+        yield url
 
 
 @asynccontextmanager

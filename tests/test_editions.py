@@ -54,7 +54,7 @@ async def test_a_command_finds_the_books_of_a_daemon_whose_cache_systemd_named_t
     earlier.write_text("from before there was a cache directory")
     monkeypatch.setenv("CACHE_DIRECTORY", str(cache))
     for _ in range(2):  # it starts again
-        assert bookshelf.settled(state) == cache / "phonebooks"
+        assert bookshelf.linked_folder(state) == cache / "phonebooks"
     assert not earlier.exists()
     book = Recipe("default", ("crm",), "e164", "LU")
     await editions.make(db, editions.order(book, "json", bookshelf.folder(state)))
@@ -65,6 +65,6 @@ async def test_a_command_finds_the_books_of_a_daemon_whose_cache_systemd_named_t
     assert list(cache.rglob("*.book*")) == []
 
     shutil.rmtree(cache)
-    assert bookshelf.settled(state) == state / "phonebooks"
+    assert bookshelf.linked_folder(state) == state / "phonebooks"
     await editions.make(db, editions.order(book, "json", bookshelf.folder(state)))
     assert list((state / "phonebooks").glob("*.book*"))

@@ -245,6 +245,7 @@ async def test_a_server_that_ceased_to_take_writes_loses_its_connections(both: B
     async with owner.session() as control, looking(both, answers):
         await control.execute("set default_transaction_read_only = off")
         async with both.db.session() as session:
+            lost = await session.value("select pg_backend_pid()")
             try:
                 await control.execute("alter system set default_transaction_read_only = on")
                 await control.execute("select pg_reload_conf()")
@@ -259,6 +260,7 @@ async def test_a_server_that_ceased_to_take_writes_loses_its_connections(both: B
                 await control.execute("select pg_reload_conf()")
         await until(lambda: answers.live)
         assert await both.db.execute("create table t (n integer)") == 0
+        assert await both.db.value("select pg_backend_pid()") != lost
     await owner.close()
 
 

@@ -377,7 +377,7 @@ async def test_webhooks_at_one_host_get_no_more_of_it_than_crms(bench: Bench) ->
             await until(lambda: len(told) == 12, 5)
 
 
-async def test_one_tenant_gets_a_part_of_the_room(bench: Bench) -> None:
+async def test_one_tenant_gets_a_part_of_the_room(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     crms = {f"crm{n}": keys.SuiteCrm(url=f"http://{n}.example.com", username="u", password="p") for n in range(5)}
     flows = {name: keys.Workflow(action="log-call", source=name) for name in crms}
     bench.tenant = dataclasses.replace(tenant_of(**flows), sources=crms)
@@ -389,7 +389,7 @@ async def test_one_tenant_gets_a_part_of_the_room(bench: Bench) -> None:
         asked.append(name)
         yield bench.crm
 
-    bench.lend = lend  # type: ignore[method-assign]
+    monkeypatch.setattr(bench, "lend", lend)
     for name in flows:
         await bench.ask(name, contactCrmId="", patience=0.0)
     async with bench.working():
