@@ -36,6 +36,7 @@ from bridge import (
     log,
     lookup,
     metrics,
+    priority,
     sockets,
     status,
 )
@@ -292,6 +293,7 @@ def start() -> None:
     options.add_argument("--config", type=Path, required=True)
     log.setup()
     kept.die_with_parent()
+    priority.be_prompt()
     try:
         uvloop.run(main(options.parse_args().config, kept.reporter()))
     except errors.ConfigError as wrong:

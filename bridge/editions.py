@@ -24,7 +24,7 @@ from typing import BinaryIO, TypeVar
 import msgspec
 
 import bridge
-from bridge import errors, log, numbers, phonebooks
+from bridge import errors, log, numbers, phonebooks, priority
 from bridge.formats import Format
 from bridge.phonebooks import Moment, Recipe
 from bridge.store import Store
@@ -36,8 +36,6 @@ _LEVEL = 4
 """Of gzip: a tenth larger than at its best, in a third of the time."""
 _ABANDONED = 600.0
 """Seconds after which nobody writes an unfinished file any more."""
-_GENTLE = 15
-"""The nice value of the process that makes a large book."""
 
 
 T = TypeVar("T")
@@ -221,7 +219,7 @@ async def make_apart(dsn: str, order: Order) -> Edition:
 def main() -> int:
     """One order, from standard input; the edition, or the reason why there is none, goes to standard output."""
     log.setup()
-    os.nice(_GENTLE)
+    priority.give_way()
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
     try:
         made = asyncio.run(_make(order))

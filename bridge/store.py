@@ -15,18 +15,14 @@ import asyncio
 import contextlib
 import copy
 import hashlib
-import os
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import asyncpg
 
-from bridge import errors, hosts, log, migrations, sql
+from bridge import errors, hosts, log, migrations, priority, sql
 from bridge.hosts import Host
-
-_GENTLE = 15
-"""The nice value of an embedded server's process that works for a run."""
 
 VERSION = 8
 """The schema's version: the number of the last migration."""
@@ -246,8 +242,7 @@ class Store:
         """A connection of its own, outside the pool: the caller closes it with `release`."""
         raw = await self._dial(within=within)
         if self._yielding:
-            with contextlib.suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, raw.get_server_pid(), _GENTLE)
+            priority.make_give_way(raw.get_server_pid())
         return self._wrap(raw)
 
     async def _dial(self, _dsn: None = None, *, within: float = _CONNECT, **options: Any) -> Any:

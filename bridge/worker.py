@@ -14,7 +14,7 @@ from pathlib import Path
 
 import uvloop
 
-from bridge import claims, config, errors, kept, log, sources
+from bridge import claims, config, errors, kept, log, priority, sources
 from bridge.config import Config
 from bridge.store import Store
 from bridge.unit import Unit
@@ -78,7 +78,7 @@ def start() -> None:
     options.add_argument("--config", type=Path, required=True)
     log.setup()
     kept.die_with_parent()
-    os.nice(15)
+    priority.give_way()
     try:
         uvloop.run(main(options.parse_args().config, os.environ["BRIDGE_DSN"], kept.reporter()))
     except errors.Unsupported as lack:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import sys
 import traceback
@@ -20,13 +19,11 @@ from typing import Literal
 
 import msgspec
 
-from bridge import client, errors, log, pbxsync, reach
+from bridge import client, errors, log, pbxsync, priority, reach
 from bridge.pbxsync import wanted as urls
 from bridge.pbxsync.lines import Lines
 from bridge.pbxsync.wanted import Wanted
 
-_GENTLE = 15
-"""The nice value of the process."""
 _PARTING = 5.0
 """Seconds that a process which is told to end has for its logout."""
 _LENGTH = 4
@@ -201,7 +198,7 @@ def _say(came: Came) -> None:
 
 def main() -> int:
     """As `read` starts it."""
-    os.nice(_GENTLE)
+    priority.give_way()
     log.setup("json", level=logging.CRITICAL)
     with contextlib.suppress(asyncio.CancelledError, BrokenPipeError):
         asyncio.run(_work())

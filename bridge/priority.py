@@ -1,0 +1,56 @@
+"""Who waits for whom on a busy machine: what reads, pushes and makes books waits for what answers a telephone.
+
+A nice value alone does not do it on Linux. Each of PostgreSQL's processes has a session, and so an autogroup, of its
+own, and between autogroups nice values mean nothing (sched(7), "The autogroup feature"). And since 6.6 what runs may
+finish its slice, some milliseconds, before what wakes has its turn, unless that one has asked for a shorter slice
+(sched_setattr(2), `sched_runtime`, since 6.12). tests/bench/lookup_beside_load.py measures it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import platform
+import struct
+from pathlib import Path
+
+_GENTLE = 15
+"""The nice value of what waits."""
+_SLICE = 100_000
+"""Nanoseconds, the least that Linux takes."""
+_SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
+"""The system call's number; the C library has a name for it only since 2.41."""
+_RESET_ON_FORK = 1
+
+
+def give_way() -> None:
+    """Have this process wait for those that answer."""
+    _wait(0)
+
+
+def make_give_way(pid: int) -> None:
+    """The same for another one, which shares its session with none: its autogroup waits too.
+
+    Nothing happens where we may not, or where it has ended.
+    """
+    _wait(pid)
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text(str(_GENTLE))
+
+
+def be_prompt() -> None:
+    """Have this thread run as soon as it wakes, before all that is not as prompt; its threads and children are not."""
+    number = _SCHED_SETATTR.get(platform.machine())
+    if number is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
+        return
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
+    # struct sched_attr: size, policy, flags, nice, priority, runtime, deadline, period
+    attributes = struct.pack("=IIQiIQQQ", 48, os.SCHED_OTHER, _RESET_ON_FORK, nice, 0, _SLICE, 0, 0)
+    ctypes.CDLL(None).syscall(number, 0, attributes, 0)
+
+
+def _wait(pid: int) -> None:
+    with contextlib.suppress(OSError):
+        # What an administrator made gentler yet stays so.
+        os.setpriority(os.PRIO_PROCESS, pid, max(_GENTLE, os.getpriority(os.PRIO_PROCESS, pid)))

@@ -1,0 +1,107 @@
+"""Who waits for whom: read back from the kernel, of real processes."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bridge import priority
+from bridge.store import Store
+
+OWN = os.getpriority(os.PRIO_PROCESS, 0)
+"""The nice value of the tests, which may be run gently themselves."""
+GENTLE = max(15, OWN)
+
+
+def nice(pid: int) -> int:
+    return os.getpriority(os.PRIO_PROCESS, pid)
+
+
+def group(pid: int | str) -> str:
+    """The nice value of its autogroup, "15" where it has none: no such kernel, or in nobody's session since boot."""
+    file = Path(f"/proc/{pid}/autogroup")
+    return (file.read_text().split() or ["15"])[-1] if file.exists() else "15"
+
+
+def slice_of(thread: str) -> int:
+    """Nanoseconds of its slice, as the kernel says."""
+    found = re.search(r"^se\.slice\s*:\s*(\d+)$", Path(f"/proc/{thread}/sched").read_text(), re.MULTILINE)
+    if not found:
+        pytest.skip("this kernel does not say what a slice is")
+    return int(found[1])
+
+
+@pytest.fixture
+def sleeper() -> Iterator[int]:
+    """The id of a process in a session of its own."""
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as process:
+        yield process.pid
+        process.kill()
+
+
+def test_a_process_gives_way_and_its_session_stays_as_it_is() -> None:
+    program = "import os; from bridge import priority; priority.give_way(); print(os.getpriority(os.PRIO_PROCESS, 0))"
+    before = group("self")
+    said = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert (int(said), group("self")) == (GENTLE, before)
+
+
+def test_one_in_a_session_of_its_own_is_made_to_give_way_to_those_in_others(sleeper: int) -> None:
+    priority.make_give_way(sleeper)
+    assert (nice(sleeper), group(sleeper)) == (GENTLE, "15")
+    assert nice(0) == OWN
+
+
+def test_what_is_gentler_yet_stays_so(sleeper: int) -> None:
+    os.setpriority(os.PRIO_PROCESS, sleeper, 19)
+    priority.make_give_way(sleeper)
+    assert nice(sleeper) == 19
+
+
+def test_one_that_has_ended_is_no_error() -> None:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    priority.make_give_way(process.pid)
+
+
+async def test_what_the_embedded_database_does_for_a_run_gives_way(dsn: str) -> None:
+    db = Store(dsn, yielding=True)
+    connection = await db.connect()
+    try:
+        run, pooled = await connection.value("select pg_backend_pid()"), await db.value("select pg_backend_pid()")
+        assert (nice(run), group(run)) == (GENTLE, "15")
+        assert nice(pooled) == OWN
+    finally:
+        await db.release(connection)
+        await db.close()
+
+
+def test_who_answers_is_prompt_and_its_threads_and_children_are_not() -> None:
+    if platform.machine() not in ("x86_64", "aarch64"):
+        pytest.skip("no slices here")
+    if tuple(map(int, platform.release().split(".")[:2])) < (6, 12):
+        pytest.skip("this kernel lets nobody choose a slice")
+    usual, told = slice_of("thread-self"), []
+
+    def answer() -> None:
+        priority.be_prompt()
+        told.append(slice_of("thread-self"))
+        thread = threading.Thread(target=lambda: told.append(slice_of("thread-self")))
+        thread.start()
+        thread.join()
+        program = [sys.executable, "-c", "print(open('/proc/self/sched').read())"]
+        printed = subprocess.run(program, stdout=subprocess.PIPE, text=True, check=True).stdout
+        told.append(int(re.findall(r"^se\.slice\s*:\s*(\d+)$", printed, re.MULTILINE)[0]))
+
+    one = threading.Thread(target=answer)
+    one.start()
+    one.join()
+    assert told == [100_000, usual, usual]
