@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import aiohttp
 from first_run import write
-from lookup_beside_load import at_rate, loaded, percentile
+from lookup_beside_load import answering, at_rate, loaded, percentile
 from lookup_rate import TOKEN, free_port
 
 CONTACTS = 10_000
@@ -52,12 +51,7 @@ class Stand:
 
     def cpu(self) -> float:
         """Seconds of CPU that the process which answers has had: what holds lookups up shows here on a busy machine."""
-        for entry in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                if int(fields[1]) == self.keeper and "bridge.answer" in (entry / "cmdline").read_text():
-                    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-        raise ProcessLookupError("no process answers")
+        return answering(self.keeper).seconds
 
     async def during(self, work: Callable[[], Awaitable[object]]) -> Figures:
         """What lookups took that are asked while something is done."""
