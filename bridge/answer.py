@@ -216,7 +216,7 @@ def _load(context: ssl.SSLContext, told: Config) -> None:
 async def main(path: Path, report: Report) -> None:
     """Serve until SIGTERM."""
     told = config.load(path)
-    log.setup(told.log)
+    log.setup(told.log, aside=True)
     log.hide(told.secrets)
     http, admin = _sockets(told)
     async with _dsn(told) as dsn:

@@ -258,7 +258,7 @@ def main(words: Sequence[str] | None = None) -> int:
     options.add_argument("--admin", action="append", default=[])
     options.add_argument("--log", choices=("auto", "console", "json"), default="auto")
     asked = options.parse_args(words)
-    log.setup(asked.log)
+    log.setup(asked.log, aside=True)
     database = os.environ.pop("BRIDGE_DATABASE", "embedded")
     log.hide([database] if "@" in database else [])
     try:

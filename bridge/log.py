@@ -10,13 +10,17 @@ secret, credentials and queries of URLs, and every text that `hide` was told of 
 
 from __future__ import annotations
 
+import atexit
 import base64
+import contextlib
 import logging
+import queue
 import re
 import sys
+import threading
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, TextIO, cast
 from urllib.parse import quote, quote_plus
 
 import orjson
@@ -69,8 +73,11 @@ def get(**fields: Any) -> structlog.typing.FilteringBoundLogger:
     return logger
 
 
-def setup(mode: Mode = "auto", stream: TextIO | None = None, level: int = logging.INFO) -> None:
-    """From now on write events to `stream` (standard error), for people or as JSON; auto: people have a terminal."""
+def setup(mode: Mode = "auto", stream: TextIO | None = None, level: int = logging.INFO, *, aside: bool = False) -> None:
+    """From now on write events to `stream` (standard error), for people or as JSON; auto: people have a terminal.
+
+    `aside`: nobody waits until they are written (`Aside`), for a process that must go on whatever becomes of its log.
+    """
     out = sys.stderr if stream is None else stream
     people = mode == "console" or (mode == "auto" and out.isatty())
     structlog.configure(
@@ -83,7 +90,7 @@ def setup(mode: Mode = "auto", stream: TextIO | None = None, level: int = loggin
             *([_for_people, _console(out)] if people else [structlog.processors.JSONRenderer(serializer=_json)]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=out),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", Aside(out)) if aside else out),
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
@@ -93,6 +100,49 @@ def setup(mode: Mode = "auto", stream: TextIO | None = None, level: int = loggin
     root.setLevel(level)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     logging.captureWarnings(True)
+
+
+class Aside:
+    """A stream that a thread writes to: nobody waits for who reads it, a stuck journal, a stopped terminal or a disk.
+
+    `most`: lines that may wait. Those for which there is no room are left out, and how many is said after them.
+    """
+
+    def __init__(self, out: TextIO, most: int = 2_000) -> None:
+        self._out = out
+        self._most = most
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._left_out = 0
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+        atexit.register(self.close)
+
+    def write(self, line: str) -> None:
+        """Have this line written. The logger has one call at a time."""
+        if self._lines.qsize() < self._most:
+            self._lines.put(line)
+        else:
+            self._left_out += 1
+
+    def flush(self) -> None:
+        """Nothing is held back here."""
+
+    def close(self, within: float = 1.0) -> None:
+        """Have what waits written, in so many seconds."""
+        self._lines.put(None)
+        self._thread.join(within)
+
+    def _run(self) -> None:
+        told = 0
+        while (line := self._lines.get()) is not None:
+            # Who reads may be gone, and a disk full: that is no reason to stop answering, and nobody could be told.
+            with contextlib.suppress(OSError, ValueError):
+                self._out.write(line)
+                self._out.flush()
+            untold = self._left_out - told
+            if untold and self._lines.qsize() < self._most // 2:
+                told += untold
+                get().warning("log.left_out", lines=untold)
 
 
 def hide(secrets: Iterable[str]) -> None:

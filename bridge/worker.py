@@ -27,7 +27,7 @@ _GIVE_UP = 78
 async def main(path: Path, dsn: str, report: kept.Report) -> None:
     """Work until SIGTERM; SIGHUP loads the configuration anew, and a bad one changes nothing."""
     told = config.load(path)
-    log.setup(told.log)
+    log.setup(told.log, aside=True)
     log.hide(told.secrets)
     db = Store(dsn, size=8, name=claims.name("worker"), yielding="BRIDGE_EMBEDDED" in os.environ)
     signals: asyncio.Queue[int] = asyncio.Queue()

@@ -1,7 +1,13 @@
+import contextlib
 import io
 import json
 import logging
+import subprocess
+import sys
+import threading
+import time
 import warnings
+from collections.abc import Callable
 
 import pytest
 import structlog
@@ -230,3 +236,68 @@ def test_endless_and_odd_values_are_cut_and_told(out):
 def test_a_url_that_is_cut_shows_no_credentials(out):
     log.get().info("e", text="x" * 1990 + " https://user:geheimgeheim@host/")
     assert "geheim" not in out.getvalue()
+
+
+class Stuck(io.StringIO):
+    """Takes a line only once it is let go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.goes_on = threading.Event()
+        self.tried = threading.Event()
+
+    def write(self, text: str) -> int:
+        self.tried.set()
+        self.goes_on.wait(10)
+        return super().write(text)
+
+
+def until(happened: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_nobody_waits_for_a_log_that_is_stuck_and_nothing_is_lost_once_it_is_not():
+    stream = Stuck()
+    log.setup("json", stream, aside=True)
+    for n in range(100):
+        log.get().info("e", n=n)
+    assert stream.tried.wait(10)
+    assert not stream.getvalue()
+    stream.goes_on.set()
+    until(lambda: stream.getvalue().count("\n") == 100)
+    assert [line["n"] for line in lines(stream)] == list(range(100))
+
+
+def test_what_a_stuck_log_has_no_room_for_is_counted_and_said():
+    stream = Stuck()
+    aside = log.Aside(stream, most=10)
+    log.setup("json", aside)
+    log.get().info("e", n=0)
+    assert stream.tried.wait(10)  # it is being written, and waits no more
+    for n in range(1, 31):
+        log.get().info("e", n=n)
+    stream.goes_on.set()
+    until(lambda: "left_out" in stream.getvalue())
+    *written, last = lines(stream)
+    assert [line["n"] for line in written] == list(range(11))
+    assert (last["event"], last["level"], last["lines"]) == ("log.left_out", "warning", 20)
+
+
+def test_a_log_that_nobody_reads_any_more_or_a_full_disk_is_no_error():
+    with open("/dev/full", "w") as full:
+        aside = log.Aside(full)
+        log.setup("json", aside)
+        log.get().info("e")
+        aside.close(10)
+        assert not aside._thread.is_alive()
+        with contextlib.suppress(OSError):
+            full.close()
+
+
+def test_what_waits_at_the_end_of_a_process_is_written():
+    program = "from bridge import log; log.setup('json', aside=True); [log.get().info('e', n=n) for n in range(500)]"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert [json.loads(line)["n"] for line in done.stderr.splitlines()] == list(range(500))
