@@ -186,10 +186,10 @@ class Lookups:
         if sheet is None:
             return None
         plain = _plain(place, asked)
-        found = sheet.find(plain) if plain else None
+        found = sheet.find(plain, place.limit) if plain else None
         keys = (plain,) if found else readings(place, asked)
         if not found:
-            found = _first(sheet, keys)
+            found = _first(sheet, keys, place.limit)
         if found is None or (place.suffix and not found):
             return None
         body = _results(place, found)
@@ -265,10 +265,10 @@ def _results(place: Directory, held: Sequence[Held]) -> bytes:
     return b"[%b]" % b",".join(results)
 
 
-def _first(sheet: Sheet, keys: Sequence[str]) -> list[Held] | None:
-    """Who has the first of these numbers that anybody has, [] for nobody; None where that is not known."""
+def _first(sheet: Sheet, keys: Sequence[str], most: int) -> list[Held] | None:
+    """The first who have the first of these numbers that anybody has, [] for nobody; None where that is not known."""
     for key in keys:
-        found = sheet.find(key)
+        found = sheet.find(key, most)
         if found != []:
             return found
     return []

@@ -71,7 +71,7 @@ def made(*people: tuple[str, Sequence[str]]) -> Sheet:
 
 
 def whose(sheet: Sheet, number: str) -> list[str] | None:
-    found = sheet.find(number)
+    found = sheet.find(number, 9)
     return found if found is None else [shown.own.decode() for _, shown in found]
 
 
@@ -104,6 +104,27 @@ def test_sheet_of_many_contacts_finds_each() -> None:
     assert [whose(sheet, theirs[0]) for _, theirs in people] == [[name] for name, _ in people]
     assert whose(sheet, "+352621000001") == []
     assert sheet.bytes < 10_000 * 40
+
+
+def test_sheet_names_the_first_of_many_who_have_a_number() -> None:
+    sheet = made(*((f"Person {i:03}", ["+352621000001", "1" * 17]) for i in range(200)))
+    for number in ("+352621000001", "1" * 17):
+        assert [shown.own for _, shown in sheet.find(number, 3) or ()] == [b"Person 000", b"Person 001", b"Person 002"]
+
+
+def test_sheet_of_more_companies_than_are_looked_out_for_tells_each() -> None:
+    maker = Maker()
+    people = 40_000
+    for key in range(people):
+        maker.contact(key, "crm", Compact(b"Ann", b"Company %d" % (key % 20_000)))
+    for key in range(people):
+        maker.number(f"+352{621000000 + key}", key)
+    making = maker.bytes
+    sheet = maker.sheet()
+    found = [sheet.find(f"+352{621000000 + key}", 1) for key in range(people)]
+    assert found == [[("crm", Compact(b"Ann", b"Company %d" % (key % 20_000)))] for key in range(people)]
+    assert sheet.bytes < making < people * 140
+    assert sheet.bytes < people * 30
 
 
 def test_sheet_says_nothing_of_what_has_changed() -> None:
@@ -296,10 +317,10 @@ async def test_many_small_tenants_are_read_together(db: Store) -> None:
     async with answering(db) as (_, near):
         assert [near.sheet(tenant) for tenant in (*tenants, "empty")] == [None] * 6
         for tenant in tenants:
-            found = (await held(near, tenant)).find("+352621111111")
+            found = (await held(near, tenant)).find("+352621111111", 9)
             assert found
             assert found[0][1].own.startswith(tenant.encode())
-        assert (await held(near, "empty")).find("+352621111111") == []
+        assert (await held(near, "empty")).find("+352621111111", 9) == []
 
 
 async def test_database_away_is_said_whatever_is_in_memory(tmp_path: Path, place: Directory) -> None:
