@@ -59,6 +59,8 @@ SETTINGS = {
     "maintenance_work_mem": "128MB",
     "huge_pages": "off",
     "jit": "off",
+    # A process that works for a run gives way to those for lookups; processes that read for it would not.
+    "io_method": "sync",
     "fsync": "on",
     "synchronous_commit": "on",
     "wal_level": "minimal",

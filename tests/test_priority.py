@@ -48,22 +48,26 @@ def sleeper() -> Iterator[int]:
 
 
 def test_a_process_gives_way_and_its_session_stays_as_it_is() -> None:
-    program = "import os; from bridge import priority; priority.give_way(); print(os.getpriority(os.PRIO_PROCESS, 0))"
+    program = (
+        "import os; from bridge import priority; priority.give_way(); "
+        "print(os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0))"
+    )
     before = group("self")
     said = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True).stdout
-    assert (int(said), group("self")) == (GENTLE, before)
+    assert (said.split(), group("self")) == ([str(GENTLE), str(os.SCHED_BATCH)], before)
 
 
 def test_one_in_a_session_of_its_own_is_made_to_give_way_to_those_in_others(sleeper: int) -> None:
     priority.make_give_way(sleeper)
-    assert (nice(sleeper), group(sleeper)) == (GENTLE, "15")
-    assert nice(0) == OWN
+    assert (nice(sleeper), group(sleeper), os.sched_getscheduler(sleeper)) == (GENTLE, "15", os.SCHED_BATCH)
+    assert (nice(0), os.sched_getscheduler(0)) == (OWN, os.SCHED_OTHER)
 
 
 def test_what_is_gentler_yet_stays_so(sleeper: int) -> None:
     os.setpriority(os.PRIO_PROCESS, sleeper, 19)
+    os.sched_setscheduler(sleeper, os.SCHED_IDLE, os.sched_param(0))
     priority.make_give_way(sleeper)
-    assert nice(sleeper) == 19
+    assert (nice(sleeper), os.sched_getscheduler(sleeper)) == (19, os.SCHED_IDLE)
 
 
 def test_one_that_has_ended_is_no_error() -> None:
@@ -104,4 +108,4 @@ def test_who_answers_is_prompt_and_its_threads_and_children_are_not() -> None:
     one = threading.Thread(target=answer)
     one.start()
     one.join()
-    assert told == [100_000, usual, usual]
+    assert told == [1_000_000, usual, usual]
