@@ -57,8 +57,7 @@ class Stand:
         """What lookups took that are asked while something is done."""
         before = self.cpu()
         done = asyncio.ensure_future(work())
-        url = f"http://127.0.0.1:{self.port}/services/Lookup"
-        took = await at_rate(self.http, url, self.rate, done, CONTACTS)
+        took = await at_rate(self.port, self.rate, done, CONTACTS)
         await done
         return Figures(took, self.cpu() - before)
 
