@@ -235,6 +235,7 @@ async def main(path: Path, report: Report) -> None:
                 chores = [serving.run(), serving.watch(), kept.beat(report), serving.prepare()]
                 tasks = [asyncio.create_task(chore) for chore in chores]
                 _spare_lookups()
+                priority.be_prompt()
                 await _until(stopped, tasks)
         finally:
             await db.close()
@@ -293,7 +294,6 @@ def start() -> None:
     options.add_argument("--config", type=Path, required=True)
     log.setup()
     kept.die_with_parent()
-    priority.be_prompt()
     try:
         uvloop.run(main(options.parse_args().config, kept.reporter()))
     except errors.ConfigError as wrong:

@@ -1,11 +1,11 @@
 """Who waits for whom on a busy machine: what reads, pushes and makes books waits for what answers a telephone.
 
 A nice value alone does not do it on Linux. Each of PostgreSQL's processes has a session, and so an autogroup, of its
-own, and between autogroups nice values mean nothing (sched(7), "The autogroup feature"). And since 6.6 what runs may
-finish its slice, some milliseconds, before what wakes has its turn, unless that one has asked for a shorter slice
-(sched_setattr(2), `sched_runtime`, since 6.12). And what wakes stops one that has had more than its share lately,
-however nice it is itself, unless it is a batch (sched(7), "SCHED_BATCH"). Measured in
-tests/bench/lookup_beside_load.py.
+own, and between autogroups nice values mean nothing (sched(7), "The autogroup feature"). What wakes stops one that has
+had more than its share lately, however nice it is itself, unless it is a batch (sched(7), "SCHED_BATCH"). And one that
+is stopped while it answers waits for a whole tick of the others, 4 ms, however small their share: only a real-time
+priority spares it that (sched(7), "SCHED_RR"); without one it helps to ask for a shorter slice than theirs
+(sched_setattr(2), `sched_runtime`, since 6.12). Measured in tests/bench/lookup_beside_load.py.
 """
 
 from __future__ import annotations
@@ -43,9 +43,21 @@ def make_give_way(pid: int) -> None:
 
 
 def be_prompt() -> None:
-    """Have this thread run as soon as it wakes, before all that is not as prompt; its threads and children are not."""
+    """Have this thread run as soon as it wakes, before all that is not as prompt; its threads and children are not.
+
+    At the lowest real-time priority where that is granted (`LimitRTPRIO=`), or else by a short slice.
+    """
+    if not _as_usual(0):
+        return
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+    except OSError:
+        _shorten_slice()
+
+
+def _shorten_slice() -> None:
     number = _SCHED_SETATTR.get(platform.machine())
-    if number is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
+    if number is None:
         return
     nice = os.getpriority(os.PRIO_PROCESS, 0)
     # struct sched_attr: size, policy, flags, nice, priority, runtime, deadline, period
@@ -55,8 +67,13 @@ def be_prompt() -> None:
 
 def _wait(pid: int) -> None:
     with contextlib.suppress(OSError):
-        if os.sched_getscheduler(pid) == os.SCHED_OTHER:  # any other one is an administrator's
+        if _as_usual(pid):
             os.sched_setscheduler(pid, os.SCHED_BATCH, os.sched_param(0))
     with contextlib.suppress(OSError):
         # What an administrator made gentler yet stays so.
         os.setpriority(os.PRIO_PROCESS, pid, max(_GENTLE, os.getpriority(os.PRIO_PROCESS, pid)))
+
+
+def _as_usual(pid: int) -> bool:
+    """Whether its scheduling policy is that of most; any other one is an administrator's."""
+    return os.sched_getscheduler(pid) & ~os.SCHED_RESET_ON_FORK == os.SCHED_OTHER

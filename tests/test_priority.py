@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -88,24 +88,66 @@ async def test_what_the_embedded_database_does_for_a_run_gives_way(dsn: str) -> 
         await db.close()
 
 
-def test_who_answers_is_prompt_and_its_threads_and_children_are_not() -> None:
+def in_a_thread(work: Callable[[], None]) -> None:
+    """What a thread is told stays with it."""
+    one = threading.Thread(target=work)
+    one.start()
+    one.join()
+
+
+def test_who_answers_goes_before_all_where_that_is_granted_and_its_threads_and_children_do_not() -> None:
+    told: list[object] = []
+
+    def answer() -> None:
+        try:
+            os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+        except PermissionError:
+            told.append("not granted")
+            return
+        os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+        priority.be_prompt()
+        told.append((os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK, os.sched_getparam(0).sched_priority))
+        in_a_thread(lambda: told.append(os.sched_getscheduler(0)))
+        program = [sys.executable, "-c", "import os; print(os.sched_getscheduler(0))"]
+        told.append(int(subprocess.run(program, stdout=subprocess.PIPE, text=True, check=True).stdout))
+
+    in_a_thread(answer)
+    if told == ["not granted"]:
+        pytest.skip("real-time priorities are not granted here")
+    assert told == [(os.SCHED_RR, 1), os.SCHED_OTHER, os.SCHED_OTHER]
+
+
+def test_who_answers_has_a_short_slice_where_nothing_better_is_granted(monkeypatch: pytest.MonkeyPatch) -> None:
     if platform.machine() not in ("x86_64", "aarch64"):
         pytest.skip("no slices here")
     if tuple(map(int, platform.release().split(".")[:2])) < (6, 12):
         pytest.skip("this kernel lets nobody choose a slice")
     usual, told = slice_of("thread-self"), []
 
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+
     def answer() -> None:
         priority.be_prompt()
         told.append(slice_of("thread-self"))
-        thread = threading.Thread(target=lambda: told.append(slice_of("thread-self")))
-        thread.start()
-        thread.join()
+        in_a_thread(lambda: told.append(slice_of("thread-self")))
         program = [sys.executable, "-c", "print(open('/proc/self/sched').read())"]
         printed = subprocess.run(program, stdout=subprocess.PIPE, text=True, check=True).stdout
         told.append(int(re.findall(r"^se\.slice\s*:\s*(\d+)$", printed, re.MULTILINE)[0]))
 
-    one = threading.Thread(target=answer)
-    one.start()
-    one.join()
+    in_a_thread(answer)
     assert told == [1_000_000, usual, usual]
+
+
+def test_who_runs_by_a_policy_of_an_administrators_keeps_it() -> None:
+    told = []
+
+    def answer() -> None:
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        priority.be_prompt()
+        told.append(os.sched_getscheduler(0))
+
+    in_a_thread(answer)
+    assert told == [os.SCHED_BATCH]

@@ -29,6 +29,7 @@ UNIT = ROOT / "deploy" / "bridge.service"
 TEMPLATE = ROOT / "deploy" / "bridge@.service"
 CONFINED = {
     "CapabilityBoundingSet": "",
+    "LimitRTPRIO": "1",
     "LockPersonality": "yes",
     "MemoryDenyWriteExecute": "yes",
     "NoNewPrivileges": "yes",
@@ -47,7 +48,6 @@ CONFINED = {
     "ProtectSystem": "strict",
     "RestrictAddressFamilies": "AF_INET AF_INET6 AF_UNIX",
     "RestrictNamespaces": "yes",
-    "RestrictRealtime": "yes",
     "RestrictSUIDSGID": "yes",
     "SystemCallArchitectures": "native",
     "SystemCallFilter": "~@privileged",

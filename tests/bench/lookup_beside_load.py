@@ -128,6 +128,13 @@ async def loaded(http: aiohttp.ClientSession, metrics: str, source: str, contact
         await asyncio.sleep(5.0)  # seldom: being scraped costs the answering process time of its own
 
 
+async def read(log: Path, source: str) -> None:
+    """Wait until the daemon says that a run of this source is done."""
+    with log.open() as lines:
+        while not any('"run.done"' in line and f'"source":"{source}"' in line for line in lines):
+            await asyncio.sleep(0.2)
+
+
 def answering(keeper: int) -> Process:
     """The daemon's process that answers."""
     for entry in Path("/proc").glob("[0-9]*"):
@@ -174,9 +181,10 @@ async def measure(folder: Path, contacts: int, rate: int) -> bool:
             idle = await at_rate(port, rate, rest, contacts)
             (folder / "new.vcf").write_text(text, "utf-8")
             (folder / "new.vcf").rename(folder / "later.vcf")
-            busy_until = asyncio.ensure_future(asyncio.wait_for(loaded(http, metrics, "b", contacts), 900))
+            busy_until = asyncio.ensure_future(asyncio.wait_for(read(folder / "log", "b"), 900))
             busy = await at_rate(port, rate, busy_until, contacts)
             await busy_until
+            await asyncio.wait_for(loaded(http, metrics, "b", contacts), 30)
     finally:
         daemon.send_signal(signal.SIGTERM)
         await asyncio.wait_for(daemon.wait(), 20)
