@@ -43,26 +43,28 @@ def make_give_way(pid: int) -> None:
 
 
 def be_prompt() -> None:
-    """Have this thread run as soon as it wakes, before all that is not as prompt; its threads and children are not.
+    """Have this process's threads run as soon as they wake, before all that is not as prompt; not those to come.
 
-    At the lowest real-time priority where that is granted (`LimitRTPRIO=`), or else by a short slice.
+    All that are there, for each may hold the lock of the interpreter while another is to answer. Neither are its
+    children prompt. At the lowest real-time priority where that is granted (`LimitRTPRIO=`), or else by a short slice.
     """
-    if not _as_usual(0):
-        return
+    for thread in map(int, os.listdir("/proc/self/task")):
+        with contextlib.suppress(ProcessLookupError):
+            if _as_usual(thread):
+                _be_prompt(thread)
+
+
+def _be_prompt(thread: int) -> None:
     try:
-        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
-    except OSError:
-        _shorten_slice()
-
-
-def _shorten_slice() -> None:
-    number = _SCHED_SETATTR.get(platform.machine())
-    if number is None:
-        return
-    nice = os.getpriority(os.PRIO_PROCESS, 0)
-    # struct sched_attr: size, policy, flags, nice, priority, runtime, deadline, period
-    attributes = struct.pack("=IIQiIQQQ", 48, os.SCHED_OTHER, _RESET_ON_FORK, nice, 0, _SLICE, 0, 0)
-    ctypes.CDLL(None).syscall(number, 0, attributes, 0)
+        os.sched_setscheduler(thread, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+    except PermissionError:
+        number = _SCHED_SETATTR.get(platform.machine())
+        if number is None:
+            return
+        nice = os.getpriority(os.PRIO_PROCESS, thread)
+        # struct sched_attr: size, policy, flags, nice, priority, runtime, deadline, period
+        attributes = struct.pack("=IIQiIQQQ", 48, os.SCHED_OTHER, _RESET_ON_FORK, nice, 0, _SLICE, 0, 0)
+        ctypes.CDLL(None).syscall(number, thread, attributes, 0)
 
 
 def _wait(pid: int) -> None:

@@ -7,8 +7,7 @@ import platform
 import re
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -88,66 +87,57 @@ async def test_what_the_embedded_database_does_for_a_run_gives_way(dsn: str) -> 
         await db.close()
 
 
-def in_a_thread(work: Callable[[], None]) -> None:
-    """What a thread is told stays with it."""
-    one = threading.Thread(target=work)
-    one.start()
-    one.join()
+def run(program: str) -> str:
+    """What a process of its own prints."""
+    lines = (
+        "import os, re, subprocess, sys, threading, time",
+        "from bridge import priority",
+        "def of(thread): return os.sched_getscheduler(thread) & ~os.SCHED_RESET_ON_FORK",
+        "def slice_of(thread):",
+        "    said = open(f'/proc/self/task/{thread}/sched').read()",
+        "    return re.findall(r'^se.slice\\s*:\\s*(\\d+)$', said, re.MULTILINE)[0]",
+        "def begin():",
+        "    thread = threading.Thread(target=time.sleep, args=(60,), daemon=True)",
+        "    thread.start()",
+        "    return thread.native_id",
+    )
+    whole = "\n".join((*lines, program))
+    return subprocess.run([sys.executable, "-c", whole], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 
-def test_who_answers_goes_before_all_where_that_is_granted_and_its_threads_and_children_do_not() -> None:
-    told: list[object] = []
+def granted() -> bool:
+    """Whether a process of ours may have a real-time priority."""
+    return (
+        run("try: os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1)); print(1)\nexcept OSError: print(0)") == "1"
+    )
 
-    def answer() -> None:
-        try:
-            os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
-        except PermissionError:
-            told.append("not granted")
-            return
-        os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
-        priority.be_prompt()
-        told.append((os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK, os.sched_getparam(0).sched_priority))
-        in_a_thread(lambda: told.append(os.sched_getscheduler(0)))
-        program = [sys.executable, "-c", "import os; print(os.sched_getscheduler(0))"]
-        told.append(int(subprocess.run(program, stdout=subprocess.PIPE, text=True, check=True).stdout))
 
-    in_a_thread(answer)
-    if told == ["not granted"]:
+def test_who_answers_goes_before_all_where_that_is_granted_and_later_threads_and_children_do_not() -> None:
+    if not granted():
         pytest.skip("real-time priorities are not granted here")
-    assert told == [(os.SCHED_RR, 1), os.SCHED_OTHER, os.SCHED_OTHER]
+    said = run(
+        "there = begin(); priority.be_prompt(); later = begin()\n"
+        "print(of(0), of(there), os.sched_getparam(0).sched_priority, of(later), flush=True)\n"
+        "subprocess.run([sys.executable, '-c', 'import os; print(os.sched_getscheduler(0))'])"
+    )
+    assert said.split() == [str(os.SCHED_RR), str(os.SCHED_RR), "1", str(os.SCHED_OTHER), str(os.SCHED_OTHER)]
 
 
-def test_who_answers_has_a_short_slice_where_nothing_better_is_granted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_answers_has_a_short_slice_where_nothing_better_is_granted() -> None:
     if platform.machine() not in ("x86_64", "aarch64"):
         pytest.skip("no slices here")
     if tuple(map(int, platform.release().split(".")[:2])) < (6, 12):
         pytest.skip("this kernel lets nobody choose a slice")
-    usual, told = slice_of("thread-self"), []
-
-    def refuse(*_: object) -> None:
-        raise PermissionError
-
-    monkeypatch.setattr(os, "sched_setscheduler", refuse)
-
-    def answer() -> None:
-        priority.be_prompt()
-        told.append(slice_of("thread-self"))
-        in_a_thread(lambda: told.append(slice_of("thread-self")))
-        program = [sys.executable, "-c", "print(open('/proc/self/sched').read())"]
-        printed = subprocess.run(program, stdout=subprocess.PIPE, text=True, check=True).stdout
-        told.append(int(re.findall(r"^se\.slice\s*:\s*(\d+)$", printed, re.MULTILINE)[0]))
-
-    in_a_thread(answer)
-    assert told == [1_000_000, usual, usual]
+    usual = str(slice_of("thread-self"))
+    said = run(
+        "def refuse(*_): raise PermissionError\n"
+        "os.sched_setscheduler = refuse; there = begin(); priority.be_prompt(); later = begin()\n"
+        "print(*map(slice_of, (os.getpid(), there, later)), flush=True)\n"
+        "subprocess.run(['grep', 'se.slice', '/proc/self/sched'])"
+    )
+    assert said.replace(":", " ").split() == ["1000000", "1000000", usual, "se.slice", usual]
 
 
 def test_who_runs_by_a_policy_of_an_administrators_keeps_it() -> None:
-    told = []
-
-    def answer() -> None:
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-        priority.be_prompt()
-        told.append(os.sched_getscheduler(0))
-
-    in_a_thread(answer)
-    assert told == [os.SCHED_BATCH]
+    said = run("os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0)); priority.be_prompt(); print(of(0))")
+    assert said == str(os.SCHED_BATCH)
