@@ -46,18 +46,19 @@ def be_prompt() -> None:
     """Have this process's threads run as soon as they wake, before all that is not as prompt; not those to come.
 
     All that are there, for each may hold the lock of the interpreter while another is to answer. Neither are its
-    children prompt. At the lowest real-time priority where that is granted (`LimitRTPRIO=`), or else by a short slice.
+    children prompt. At the lowest real-time priority where that is granted (`LimitRTPRIO=`), or else by a short slice;
+    nothing happens where neither is to be had.
     """
-    for thread in map(int, os.listdir("/proc/self/task")):
-        with contextlib.suppress(ProcessLookupError):
-            if _as_usual(thread):
+    for entry in Path("/proc/self/task").glob("*"):
+        with contextlib.suppress(OSError):
+            if _as_usual(thread := int(entry.name)):
                 _be_prompt(thread)
 
 
 def _be_prompt(thread: int) -> None:
     try:
         os.sched_setscheduler(thread, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
-    except PermissionError:
+    except OSError:
         number = _SCHED_SETATTR.get(platform.machine())
         if number is None:
             return
