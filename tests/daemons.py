@@ -139,18 +139,19 @@ class Daemon:
         made.write_text("".join(f"+{number(n)}:{who}:\n" for n, who in people.items()))
         made.replace(self.home / name)
 
-    async def start(self) -> None:
-        """Start the keeper; it need not be ready."""
+    async def start(self, log: int | None = None) -> None:
+        """Start the keeper; it need not be ready. `log`: the descriptor of what it writes its log to, for the file."""
         command = ["-m", "bridge.daemon", "--config", str(self.config), "--state-dir", str(self.state), "--log", "json"]
         places = ["--http", f"127.0.0.1:{self.http}", "--admin", f"127.0.0.1:{self.admin}"]
-        with self._log.open("ab") as log:
+        with self._log.open("ab") as file:
+            out = file.fileno() if log is None else log
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *command,
                 *places,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=out,
+                stderr=out,
                 env=environment(BRIDGE_DATABASE=self._database),
             )
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from commands import free_port
+from daemons import running, until
 
 from bridge import priority
 from bridge.store import Store
@@ -130,6 +132,16 @@ def test_who_answers_has_a_short_slice_where_nothing_better_is_granted() -> None
     )
     usual, *slices = said.replace(":", " ").split()
     assert slices == ["1000000", "1000000", usual, "se.slice", usual]
+
+
+async def test_a_daemon_that_answers_is_prompt_and_its_worker_waits(tmp_path: Path, dsn: str) -> None:
+    async with running(tmp_path, f"http://127.0.0.1:{free_port()}", dsn) as daemon:
+        worker, answer = await until(lambda: daemon.child("worker")), await until(lambda: daemon.child("answer"))
+        await until(lambda: os.sched_getscheduler(worker) == os.SCHED_BATCH and nice(worker) == GENTLE)
+        assert (os.sched_getscheduler(daemon.pid), nice(daemon.pid)) == (os.SCHED_OTHER, OWN)
+        if not granted():
+            pytest.skip("real-time priorities are not granted here")
+        assert os.sched_getscheduler(answer) & ~os.SCHED_RESET_ON_FORK == os.SCHED_RR
 
 
 def test_who_runs_by_a_policy_of_an_administrators_keeps_it() -> None:
