@@ -32,7 +32,7 @@ def job(tenant: Tenant, source: str) -> Job:
     """What a run of this source needs to know."""
     table = tenant.sources[source]
     takers = {name: takes(tenant, name) for name, sink in tenant.sinks.items() if sink.contacts}
-    with_users = isinstance(table, keys.Crm) and table.users
+    crm = table if isinstance(table, keys.Crm) and table.users else None
     return Job(
         tenant=tenant.name,
         source=source,
@@ -41,10 +41,9 @@ def job(tenant: Tenant, source: str) -> Job:
         internal_digits=tenant.internal_digits,
         guard=table.guard,
         sinks={name: order for name, order in takers.items() if source in order},
-        users=with_users,
-        extensions={
-            name: taker for name, taker in extension_takers(tenant).items() if with_users and source in taker.sources
-        },
+        users=crm is not None,
+        by_length=crm is not None and crm.by_length,
+        extensions={name: taker for name, taker in extension_takers(tenant).items() if crm and source in taker.sources},
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,8 @@ OF_MAIN = ("state_dir", "log", "tenants", "database", "http", "admin")
 OF_TENANTS = ("region", "internal_digits", "source", "sink", "connector", "phonebook", "provisioning", "pbxsync")
 SERVED = ("phonebook", "pbxsync", "health", "metrics")
 """First parts of paths that are taken."""
+_WORKFLOW = re.compile(r"(?!\.+\Z| )[^/]{1,63}(?<! )")
+"""Its name is the last part of a URL and, in the CONNECTOR, what stands on a button."""
 READ_ONLY = ("file", "phonebook")
 """Types of source in which nothing can be done."""
 
@@ -172,6 +175,7 @@ def reload(before: Config) -> Config:
     told = load(before.path, before)
     pairs = (
         ("state_dir", before.state_dir, told.state_dir),
+        ("log", before.log, told.log),
         ("database", before.database, told.database),
         ("http.listen", before.http.listen, told.http.listen),
         ("http.tls", bool(before.http.tls), bool(told.http.tls)),
@@ -347,7 +351,8 @@ def _check_workflows(file: Document, raw: Mapping[str, Any], sources: Mapping[st
     workflows = connector.get("workflow") if isinstance(connector, dict) else None
     for name, workflow in workflows.items() if isinstance(workflows, dict) else ():
         key = f"connector.workflow.{tables.quoted(name)}"
-        file.check_name(key, name)
+        if not _WORKFLOW.fullmatch(name) or not name.isprintable():
+            file.wrong(key, "is no name, right is at most 63 characters, no / among them and no blank at an end")
         source = workflow.get("source") if isinstance(workflow, dict) else None
         if not source or not isinstance(source, str):
             continue

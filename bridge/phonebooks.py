@@ -13,6 +13,7 @@ import msgspec
 from bridge import errors, formats, numbers, store
 from bridge.config import Tenant
 from bridge.contact import Contact, load
+from bridge.numbers import Dialling
 from bridge.store import Store
 
 SQL = store.queries("phonebooks")
@@ -20,12 +21,13 @@ _PAGE = 500
 
 
 class Recipe(msgspec.Struct, frozen=True):
-    """All that shapes a phone book beside its contacts; `numbers` and `region` decide how numbers are spelled."""
+    """All that shapes a phone book beside its contacts; the last three decide how numbers are spelled."""
 
     tenant: str
     sources: tuple[str, ...]
     numbers: numbers.Style
     region: str
+    internal_digits: int
 
 
 class Moment(NamedTuple):
@@ -38,7 +40,7 @@ class Moment(NamedTuple):
 def recipe(tenant: Tenant, name: str) -> Recipe:
     """That of the tenant's phone book of this name."""
     book = tenant.phonebooks[name]
-    return Recipe(tenant.name, book.sources, book.numbers, tenant.region)
+    return Recipe(tenant.name, book.sources, book.numbers, tenant.region, tenant.internal_digits)
 
 
 async def look(db: Store, book: Recipe) -> Moment:
@@ -85,13 +87,9 @@ async def pieces(
     db: Store, book: Recipe, format: formats.Format, noted: Callable[[Moment], None] | None = None
 ) -> AsyncGenerator[bytes, None]:
     """The same of a recipe; `noted` as in `stream`."""
-
-    def spell(key: str) -> str:
-        return numbers.spell(key, book.numbers, book.region)
-
     async with contextlib.aclosing(stream(db, book.tenant, book.sources, noted)) as pages:
         feed = _Feed(pages, asyncio.get_running_loop())
-        written = formats.write(feed, format, spell)
+        written = formats.write(feed, format, Dialling(book.numbers, book.region, book.internal_digits))
         turn: asyncio.Future[bytes] | None = None
         try:
             while True:

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import orjson
 
-from bridge import claims, entries, errors, extensions, forgotten, log, losses, store, totals
+from bridge import claims, entries, errors, extensions, forgotten, log, losses, numbers, store, totals
 from bridge.claims import Claim
 from bridge.contact import User, load
 from bridge.extensions import Taker
@@ -42,7 +42,8 @@ class Job:
     """What a run needs to know of its source.
 
     `rules` stands for everything but the data that shapes its contacts; `sinks` maps each sink that takes contacts from
-    this source to its sources, the best first; `users`: the CRM's users are read too, for the sinks in `extensions`.
+    this source to its sources, the best first; `users`: the CRM's users are read too, for the sinks in `extensions`,
+    those with an extension of more than `internal_digits` only where not `by_length`.
     """
 
     tenant: str
@@ -53,6 +54,7 @@ class Job:
     guard: Guard = field(default_factory=Guard)
     sinks: Mapping[str, Sequence[str]] = field(default_factory=dict)
     users: bool = False
+    by_length: bool = False
     extensions: Mapping[str, Taker] = field(default_factory=dict)
 
 
@@ -188,6 +190,8 @@ async def _read_and_commit(
     await staging.prepare()
     last, notes = await _read(source, since, staging, trust=not afresh, progress=progress)
     found = await cast("WithUsers", source).users() if job.users else ()
+    if job.by_length:
+        found = [user for user in found if numbers.is_internal(user.extension, job.internal_digits)]
     users = [user for user in found if not kept_out.keeps_out_user(job.source, user)]
     report = Report(job.source, read=staging.read, full=last.complete, notes=tuple(notes))
     return await _commit(session, job, report, last, users, staging, claim, dry=dry)

@@ -42,13 +42,14 @@ def _options(told: Config) -> list[str]:
 
 
 def demo(
+    _config: options.ConfigFile = None,
     crm: Annotated[crms.Name, typer.Option("--crm", help="The CRM that is played.")] = "carddav",
     once: Annotated[bool, typer.Option("--once", help="End when the first contacts have arrived.")] = False,
 ) -> None:
     """Show the whole main job, with nothing configured.
 
     A sample CRM, the daemon, and a stand-in Call Control Manager, on loopback ports and in a temporary directory,
-    which is removed at the end. Ctrl-C ends it.
+    which is removed at the end. Ctrl-C ends it. It reads no configuration, a given one neither.
     """
     session.run(demonstration.run(output.say, crm=crm, once=once))
 

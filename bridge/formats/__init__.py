@@ -2,12 +2,13 @@
 
 Each format is a module that offers
 
-    def read(chunks: Iterable[bytes]) -> Iterator[Record | Unreadable]
-    def write(contacts: Iterable[Contact], spell: Callable[[str], str]) -> Iterator[bytes]
+    def read(chunks: Iterable[bytes], fields: Fields) -> Iterator[Record | Unreadable]
+    def write(contacts: Iterable[Contact], dialling: Dialling) -> Iterator[bytes]
 
 (`sessioncloud` two of each: `read_json`, `write_xml` …). It holds a chunk and one contact at a time, never the book;
 only `text`, whose contacts are spread over lines, holds its lines. Formats know nothing of each other: what they share
-is here and in `stream`.
+is here and in `stream`. What `fields` names are a vCard's properties, a CSV's columns, the keys or elements of
+SessionCloud; text has no names.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from __future__ import annotations
 import hashlib
 import importlib
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from bridge import errors
 from bridge.contact import Contact, Record
 from bridge.formats import stream
+from bridge.numbers import AS_KEPT, Dialling
 
 Format = Literal["json", "xml", "text", "csv", "vcard"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -34,6 +36,10 @@ _MODULES = {
     "vcard": ("vcard", ""),
 }
 _PIECE = 1 << 16
+
+Fields = Mapping[str, str]
+"""Fields beside those that we know, to be a contact's custom ones: titles, each with the name that the format has."""
+NO_FIELDS: Fields = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +102,9 @@ def detect(head: bytes, name: str = "") -> Format:
     return stream.sniff(stream.open([head])[0], name)
 
 
-def read(chunks: Iterable[bytes], format: str = "auto", name: str = "") -> Iterator[Record | Unreadable]:
+def read(
+    chunks: Iterable[bytes], format: str = "auto", name: str = "", fields: Fields = NO_FIELDS
+) -> Iterator[Record | Unreadable]:
     """Every contact in the chunks, however they are cut; a bad line, object or card loses only itself.
 
     Raises Unavailable, possibly after contacts were yielded, where the whole cannot be trusted: cut short, another
@@ -106,13 +114,13 @@ def read(chunks: Iterable[bytes], format: str = "auto", name: str = "") -> Itera
     if not head:
         return
     kind = stream.sniff(head, name) if format == "auto" else format
-    yield from _function(kind, "read")(rest)
+    yield from _function(kind, "read")(rest, fields)
 
 
-def write(contacts: Iterable[Contact], format: str, spell: Callable[[str], str] = str) -> Iterator[bytes]:
-    """The contacts as a phone book, in pieces of about 64 kB; `spell` turns a number's key into what is shown."""
+def write(contacts: Iterable[Contact], format: str, dialling: Dialling = AS_KEPT) -> Iterator[bytes]:
+    """The contacts as a phone book, in pieces of about 64 kB, their numbers spelled as `dialling` says."""
     held = bytearray()
-    for piece in _function(format, "write")(contacts, spell):
+    for piece in _function(format, "write")(contacts, dialling):
         held += piece
         if len(held) >= _PIECE:
             yield bytes(held)

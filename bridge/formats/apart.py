@@ -20,7 +20,7 @@ import msgspec
 
 from bridge import errors, formats
 from bridge.contact import Record
-from bridge.formats import Unreadable
+from bridge.formats import Fields, Unreadable
 
 _LENGTH = 4
 _PIECE = 1 << 18
@@ -38,13 +38,13 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
     crash: str = ""
 
 
-async def read(file: io.FileIO, format: str, name: str, size: int) -> AsyncGenerator[Part, None]:
+async def read(file: io.FileIO, format: str, name: str, fields: Fields, size: int) -> AsyncGenerator[Part, None]:
     """What `formats.read` makes of the file, in parts of `size`; raises what it does.
 
     Raises RuntimeError where the process ended otherwise: bridge's own fault, or somebody killed it.
     """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", __name__, format, name, str(size)),
+        *(sys.executable, "-m", __name__, format, name, msgspec.json.encode(fields).decode(), str(size)),
         stdin=file,
         stdout=asyncio.subprocess.PIPE,
         limit=_AHEAD,
@@ -73,10 +73,10 @@ async def read(file: io.FileIO, format: str, name: str, size: int) -> AsyncGener
 _DECODER = msgspec.msgpack.Decoder(Part)
 
 
-def _parts(file: io.FileIO, format: str, name: str, size: int) -> Iterator[Part]:
+def _parts(file: io.FileIO, format: str, name: str, fields: Fields, size: int) -> Iterator[Part]:
     """As `read` yields them, and the last one."""
     try:
-        items = formats.read(iter(lambda: file.read(_PIECE), b""), format, name)
+        items = formats.read(iter(lambda: file.read(_PIECE), b""), format, name, fields)
         while some := list(islice(items, size)):
             yield part(some)
         yield Part(last=True)
@@ -100,10 +100,10 @@ def part(items: list[Record | Unreadable]) -> Part:
 
 def main() -> int:
     """As `read` starts it."""
-    format, name, size = sys.argv[1:]
+    format, name, fields, size = sys.argv[1:]
     encoder = msgspec.msgpack.Encoder()
     with io.FileIO(0) as file, io.FileIO(1, "w") as out, contextlib.suppress(BrokenPipeError):
-        for one in _parts(file, format, name, int(size)):
+        for one in _parts(file, format, name, msgspec.json.decode(fields, type=dict[str, str]), int(size)):
             data = encoder.encode(one)
             _write(out, len(data).to_bytes(_LENGTH, "big") + data)
     return 0

@@ -9,13 +9,14 @@ Cells are taken apart here and not by the standard library, for which one lost q
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
 from bridge import errors
 from bridge.contact import Address, Contact, Kind, RawNumber, Record
-from bridge.formats import Ids, Unreadable, stream
+from bridge.formats import NO_FIELDS, Fields, Ids, Unreadable, stream
+from bridge.numbers import Dialling
 
 _KINDS: tuple[tuple[str, Kind], ...] = (
     ("fax", "fax"),
@@ -54,17 +55,18 @@ _COLUMNS: tuple[Kind, ...] = ("work", "mobile", "home", "softphone", "fax", "oth
 _DIALLED = re.compile(r"\+?[\d*#]+")
 
 
-def read(chunks: Iterable[bytes]) -> Iterator[Record | Unreadable]:
+def read(chunks: Iterable[bytes], fields: Fields = NO_FIELDS) -> Iterator[Record | Unreadable]:
     """One contact a row; a row that is none is named by its line. Unavailable where no row is any."""
     rows = iter(_Rows(stream.lines(chunks)))
     _, names = next(rows, (0, []))
     if isinstance(names, str):
         raise errors.Unavailable(f"the header of this CSV cannot be read: {names}")
     columns = _columns(names)
+    custom = _places(names, fields)
     ids = Ids()
     good = bad = 0
     for at, row in rows:
-        found = row if isinstance(row, str) else _record(columns, row, ids)
+        found = row if isinstance(row, str) else _record(columns, row, ids, custom)
         if isinstance(found, str):
             bad += 1
             yield Unreadable(f"line {at}", found)
@@ -163,10 +165,14 @@ def _split(line: str, delimiter: str, repair: bool) -> tuple[list[list[str]], bo
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """What a header cell says of its column; `role`: label, number, numeric, email, company, country or tag."""
+    """What a header cell says of its column; `role`: label, number, email, company, country, tag or nothing.
+
+    `numeric`: whatever is numeric in it is a number.
+    """
 
     role: str
     kind: Kind = "other"
+    numeric: bool = False
 
 
 def _columns(header: Sequence[str]) -> list[_Column]:
@@ -182,18 +188,26 @@ def _column(name: str, structured: bool) -> _Column:
         return _Column("number", kind)
     for role, known in (("email", _EMAIL), ("company", _COMPANY), ("country", _COUNTRY)):
         if name in known:
-            return _Column(role)
-    return _Column("tag") if structured else _Column("numeric", kind)
+            return _Column(role, kind, numeric=not structured)
+    return _Column("tag") if structured else _Column("", kind, numeric=True)
 
 
-def _record(columns: Sequence[_Column], row: Sequence[str], ids: Ids) -> Record | str | None:
+def _places(header: Sequence[str], fields: Fields) -> list[tuple[str, int]]:
+    """The titles of custom fields, each with its column; none for a column that is not there."""
+    names = [stream.one_line(name).lower() for name in header]
+    return [(title, names.index(name.lower())) for title, name in fields.items() if name.lower() in names]
+
+
+def _record(
+    columns: Sequence[_Column], row: Sequence[str], ids: Ids, custom: Sequence[tuple[str, int]]
+) -> Record | str | None:
     """The contact in a row, or why there is none; None for an empty row."""
     cells = [_GUARD.sub("", stream.one_line(cell)) for cell in row]
     if not any(cells):
         return None
     if len(cells) == 1 < len(columns):
         return f"it has one column, where the header has {len(columns)}"
-    beyond = _Column("tag" if any(column.role == "number" for column in columns) else "numeric")
+    beyond = _Column("tag") if any(column.role == "number" for column in columns) else _Column("", numeric=True)
     found: dict[str, list[str]] = {}
     numbers: list[RawNumber] = []
     for column, cell in zip_longest(columns, cells[: len(columns) + 100], fillvalue=None):
@@ -214,6 +228,7 @@ def _record(columns: Sequence[_Column], row: Sequence[str], ids: Ids) -> Record 
         addresses=(Address(country=country),) if country else (),
         numbers=tuple(dict.fromkeys(numbers)),
         tags=tuple(dict.fromkeys(found.get("tag", ()))),
+        custom=tuple((title, cells[at]) for title, at in custom if cells[at : at + 1] not in ([], [""])),
         country=country.upper() if len(country) == 2 and country.isascii() and country.isalpha() else "",
     )
 
@@ -222,14 +237,14 @@ def _role(column: _Column, cell: str) -> str:
     """What a cell is: number, email, company, country, tag, label or nothing."""
     if not cell:
         return ""
-    if column.role == "numeric":
-        return "number" if _NUMERIC.fullmatch(cell) else ""
+    if column.numeric and _NUMERIC.fullmatch(cell):
+        return "number"
     if column.role == "email" and "@" not in cell:
         return ""
     return column.role
 
 
-def write(contacts: Iterable[Contact], spell: Callable[[str], str]) -> Iterator[bytes]:
+def write(contacts: Iterable[Contact], dialling: Dialling) -> Iterator[bytes]:
     """The structured form, one row a contact; a further row of the same name where a kind has more numbers.
 
     Text that a spreadsheet would calculate gets an apostrophe in front; numbers keep their plus.
@@ -240,7 +255,7 @@ def write(contacts: Iterable[Contact], spell: Callable[[str], str]) -> Iterator[
             continue
         numbers: dict[Kind, list[str]] = {kind: [] for kind in _COLUMNS}
         for number in contact.numbers:
-            if number.key and (shown := spell(number.key)) not in numbers[number.kind]:
+            if number.key and (shown := dialling.spell(number.key)) not in numbers[number.kind]:
                 numbers[number.kind].append(shown)
         for row in range(max(1, *map(len, numbers.values()))):
             cells = [_number(numbers[kind][row : row + 1]) for kind in _COLUMNS]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from xml.parsers import expat
 from xml.sax.saxutils import escape
@@ -13,7 +13,8 @@ import orjson
 
 from bridge import contact, errors
 from bridge.contact import Address, Contact, Kind, RawNumber, Record
-from bridge.formats import Unreadable, shown_id, stream
+from bridge.formats import NO_FIELDS, Fields, Unreadable, shown_id, stream
+from bridge.numbers import Dialling
 
 _KINDS: dict[str, Kind] = {
     "Softphone": "softphone",
@@ -24,8 +25,6 @@ _KINDS: dict[str, Kind] = {
     "Other": "other",
 }
 _ARRAYS = {kind: name for name, kind in _KINDS.items()}
-_LONGEST_EXTENSION = 10
-"""Digits that `internal_digits` allows at most; a longer number that is not valid stays in the array of its kind."""
 _ROOTS = ("contacts", "arrayofcontact")
 
 # Up to the next bracket outside a string. Possessive, so that what is not there yet is not looked for in every way.
@@ -37,7 +36,7 @@ _UTF16_DECLARED = re.compile(rb"<\?xml[^>]*encoding\s*=\s*[\"']utf-?16", re.IGNO
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
-def read_json(chunks: Iterable[bytes]) -> Iterator[Record | Unreadable]:
+def read_json(chunks: Iterable[bytes], fields: Fields = NO_FIELDS) -> Iterator[Record | Unreadable]:
     """Contacts of a JSON array, or of the array in an object's `contacts`; one object is held at a time."""
     for place, raw in enumerate(_Objects(chunks), 1):
         if not raw.startswith(b"{"):
@@ -49,7 +48,7 @@ def read_json(chunks: Iterable[bytes]) -> Iterator[Record | Unreadable]:
             own = _OWN_ID.search(raw)
             yield Unreadable(stream.decode(own[1]) if own else f"entry {place}", "this is not valid JSON")
             continue
-        yield _record({key.lower(): value for key, value in values.items()}, f"entry {place}")
+        yield _record({key.lower(): value for key, value in values.items()}, f"entry {place}", fields)
 
 
 def _load(raw: bytes) -> dict[str, Any]:
@@ -144,12 +143,12 @@ class _Objects:
         return size > 0
 
 
-def read_xml(chunks: Iterable[bytes]) -> Iterator[Record | Unreadable]:
+def read_xml(chunks: Iterable[bytes], fields: Fields = NO_FIELDS) -> Iterator[Record | Unreadable]:
     """Contacts of a `<Contacts>` document; one contact is held at a time."""
     head, whole = stream.peek(iter(chunks), 256)
     reader = _Reader("utf-8" if _UTF16_DECLARED.match(head.lstrip()) else None)
     for place, values in enumerate(reader.contacts(whole), 1):
-        yield _record(values, f"entry {place}")
+        yield _record(values, f"entry {place}", fields)
 
 
 class _Reader:
@@ -219,7 +218,7 @@ class _Reader:
         self._text.clear()
 
 
-def _record(values: Mapping[str, Any], place: str) -> Record | Unreadable:
+def _record(values: Mapping[str, Any], place: str, fields: Fields) -> Record | Unreadable:
     """A contact's fields, names in lower case, as a record."""
     own = _text(values.get("id"))
     if not own:
@@ -236,6 +235,7 @@ def _record(values: Mapping[str, Any], place: str) -> Record | Unreadable:
             RawNumber(text, kind) for key, kind in _KINDS.items() for text in _texts(values.get(key.lower()))
         ),
         country=country if len(country) == 2 and country.isascii() and country.isalpha() else "",
+        custom=tuple((title, text) for title, name in fields.items() for text in _texts(values.get(name.lower()))),
         version=_text(values.get("checksum")),
     )
 
@@ -271,20 +271,20 @@ def _scalar(value: Any) -> str:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
 
 
-def write_json(contacts: Iterable[Contact], spell: Callable[[str], str]) -> Iterator[bytes]:
+def write_json(contacts: Iterable[Contact], dialling: Dialling) -> Iterator[bytes]:
     """One array, one contact a line."""
     lead = b"[\n"
     for one in contacts:
-        yield lead + orjson.dumps(_shown(one, spell))
+        yield lead + orjson.dumps(_shown(one, dialling))
         lead = b",\n"
     yield b"[]\n" if lead == b"[\n" else b"\n]\n"
 
 
-def write_xml(contacts: Iterable[Contact], spell: Callable[[str], str]) -> Iterator[bytes]:
+def write_xml(contacts: Iterable[Contact], dialling: Dialling) -> Iterator[bytes]:
     """One `<Contacts>` document, nothing padded: apps may take blanks for text."""
     yield b'<?xml version="1.0" encoding="utf-8"?>\n<Contacts>\n'
     for one in contacts:
-        yield f"<Contact>{''.join(_elements(_shown(one, spell)))}</Contact>\n".encode()
+        yield f"<Contact>{''.join(_elements(_shown(one, dialling)))}</Contact>\n".encode()
     yield b"</Contacts>\n"
 
 
@@ -300,10 +300,10 @@ def _escaped(text: str) -> str:
     return escape(_NOT_XML.sub(" ", text))
 
 
-def _shown(one: Contact, spell: Callable[[str], str]) -> dict[str, str | list[str]]:
+def _shown(one: Contact, dialling: Dialling) -> dict[str, str | list[str]]:
     """A contact with every key of the older and the newer page, neither of which has one for a company.
 
-    The Checksum also changes when the same numbers are spelled otherwise: an app looks at nothing else.
+    The Checksum also changes when the same numbers are spelled or placed otherwise: an app looks at nothing else.
     """
     place = one.addresses[0] if one.addresses else Address()
     town = f"{place.zip} {place.city}".strip()
@@ -311,13 +311,13 @@ def _shown(one: Contact, spell: Callable[[str], str]) -> dict[str, str | list[st
     respelled = ""
     for number in one.numbers:
         if number.key:
-            dialled_here = not number.e164 and number.kind != "fax" and len(number.key) <= _LONGEST_EXTENSION
-            array = arrays["Softphone" if dialled_here else _ARRAYS[number.kind]]
-            text = spell(number.key)
+            kind = "softphone" if dialling.internal(number.key) and number.kind != "fax" else number.kind
+            array = arrays[_ARRAYS[kind]]
+            text = dialling.spell(number.key)
             if text not in array:
                 array.append(text)
-            if text != number.key:
-                respelled += f"\0{text}"
+            if (text, kind) != (number.key, number.kind):
+                respelled += f"\0{kind}\0{text}"
     shown: dict[str, str | list[str]] = {
         "Id": shown_id(one),
         "Checksum": contact.checksum(contact.dump(one) + respelled.encode()).hex(),

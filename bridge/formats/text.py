@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from bridge import errors
 from bridge.contact import Contact, RawNumber, Record
-from bridge.formats import Unreadable, name_id, stream
+from bridge.formats import NO_FIELDS, Fields, Unreadable, name_id, stream
+from bridge.numbers import Dialling
 
 MAX_BOOK = 512 << 20
 """Bytes of a book that are held; twenty million lines are no phone book."""
@@ -24,7 +25,7 @@ _TAGS = 3
 _NUMBER = re.compile(r"(?=.{0,63}?[\d*#])[\d*#+()./\s-]{1,64}")
 
 
-def read(chunks: Iterable[bytes]) -> Iterator[Record | Unreadable]:
+def read(chunks: Iterable[bytes], _fields: Fields = NO_FIELDS) -> Iterator[Record | Unreadable]:
     """One contact a name, its numbers in the order of the file; Unavailable where no line is any."""
     held: list[bytes] = []
     size = bad = at = 0
@@ -88,7 +89,7 @@ def _contacts(lines: bytes) -> Iterator[Record]:
         yield Record(id=name_id(name), display_name=name, numbers=tuple(map(RawNumber, numbers)), tags=tuple(labels))
 
 
-def write(contacts: Iterable[Contact], spell: Callable[[str], str]) -> Iterator[bytes]:
+def write(contacts: Iterable[Contact], dialling: Dialling) -> Iterator[bytes]:
     """One line a number and no number twice; the tags are the company and the contact's own, three at the most.
 
     Of several contacts the first has it whose own number it is, else the first whose company's.
@@ -102,7 +103,7 @@ def write(contacts: Iterable[Contact], spell: Callable[[str], str]) -> Iterator[
             tags = dict.fromkeys(tag for tag in map(_field, (contact.company, *contact.tags)) if tag and tag != name)
             line = ":".join([name, *list(tags)[:_TAGS]])
             for number in contact.numbers:
-                shown = spell(number.key) if number.key else ""
+                shown = dialling.spell(number.key) if number.key else ""
                 if not shown or shown in given:
                     continue
                 if number.company:

@@ -75,6 +75,11 @@ class Crm(SourceKeys):
     users: bool = False
     extension_field: str = Field(default="", examples=['"Extension"'])
 
+    @property
+    def by_length(self) -> bool:
+        """Whether an extension is told by its length: the CRM has no field for it, and none is named."""
+        return not self.extension_field
+
 
 class Salesforce(Crm):
     """Salesforce; `audience` "": the login host's, by `url`."""
@@ -96,6 +101,11 @@ class Salesforce(Crm):
     bulk_from: Annotated[int, Field(ge=1)] = 10_000
     quota: Annotated[int, Field(ge=1, le=100)] = 80
     call_key: str = Field(default="", examples=['"Bridge_Key__c"'])
+
+    @property
+    def by_length(self) -> bool:
+        """Never: User.Extension holds nothing else."""
+        return False
 
     @classmethod
     def mistakes(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:

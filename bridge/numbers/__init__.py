@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from bridge.numbers import plans, ways, written
 
@@ -54,6 +54,30 @@ def spell(key: str, style: Style, region: str) -> str:
     if style == "digits":
         return key[1:]
     return (_national(key, region) if style == "national" else "") or "00" + key[1:]
+
+
+class Dialling(NamedTuple):
+    """How numbers are spelled for who dials them; by default as they are kept."""
+
+    style: Style = "e164"
+    region: str = ""
+    internal_digits: int = 5
+
+    def spell(self, key: str) -> str:
+        """The key as it is to be dialled."""
+        return spell(key, self.style, self.region)
+
+    def internal(self, key: str) -> bool:
+        """Whether it is an extension: up to so many digits, no 0 or + in front."""
+        return is_internal(key, self.internal_digits)
+
+
+AS_KEPT = Dialling()
+
+
+def is_internal(text: str, internal_digits: int) -> bool:
+    """Whether a text is an extension's number: up to so many digits, no 0 or + in front."""
+    return len(text) <= internal_digits and bool(_DIGITS.fullmatch(text))
 
 
 @functools.lru_cache(_MEMO)

@@ -148,6 +148,10 @@ class Connector:
         The page names no method: what writes nothing elsewhere writes nothing here, unless it comes with inputs.
         """
         await self._admit(request)
+        name = _SLASHES.sub("/", request.path).rstrip("/").rpartition("/")[2]
+        wanted = self._workflows.get(name)
+        if wanted is None:
+            raise Refusal(404, "there is no workflow of this name; right is one of [connector.workflow]")
         if request.method not in _WRITING:
             refused = replies.error(405, "right is POST")
             refused.headers["Allow"] = ", ".join(_WRITING)
@@ -155,10 +159,6 @@ class Connector:
         raw = await bodies.read(request, seconds=self._guard.patience)
         if request.method == "GET" and not raw.strip():
             raise Refusal(400, "the inputs are missing: right is POST with them")
-        name = _SLASHES.sub("/", request.path).rstrip("/").rpartition("/")[2]
-        wanted = self._workflows.get(name)
-        if wanted is None:
-            raise Refusal(404, "there is no workflow of this name; right is one of [connector.workflow]")
         made = await workflows.ask(self._lookups.db, self._tenant, name, wanted, _inputs(raw))
         if self._guard.access.due():
             self._guard.access.write(

@@ -110,7 +110,7 @@ class Provisioning:
         if poll.disabled:
             if poll.mark != giving.NOTHING.mark:
                 await self._give(username, device, giving.NOTHING)
-            return _document(True)
+            return _document(True, errmsg=WRONG)
         known = self._marks.get(username)
         if again and known and poll.mark is not None and known == (poll.version, poll.mark):
             return _UNCHANGED

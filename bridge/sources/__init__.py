@@ -11,7 +11,8 @@ A source holds no checksum, no E.164, no SQL and no log line: it reads, and says
 from __future__ import annotations
 
 import importlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -27,6 +28,9 @@ Versions = Sequence[tuple[str, str]]
 
 Known = Callable[[Versions], Awaitable[set[str]]]
 """Of listed (id, version) pairs, the ids that we already hold at that very version: they need no reading."""
+
+INTERNAL = re.compile("[1-9][0-9]{0,9}")
+"""What an office number that may be an extension looks like; a run leaves out those of more than `internal_digits`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,23 @@ class Page:
     cursor: Cursor | None = None
     complete: bool = False
     withheld: bool = False
+
+
+class Lacking:
+    """Which of the fields that the admin named no record has, by their titles."""
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        self._missing = dict(fields)
+
+    def look(self, records: Iterable[Record]) -> None:
+        """Read these as well."""
+        if self._missing:
+            for title in {title for record in records for title, _ in record.custom}:
+                self._missing.pop(title, None)
+
+    def notes(self) -> Sequence[str]:
+        """What an admin is told of those that were never seen."""
+        return [f"no contact has {', '.join(self._missing.values())}: left out"] if self._missing else []
 
 
 class Source(Protocol):

@@ -15,7 +15,7 @@ from bridge import errors, formats
 from bridge.contact import Record
 from bridge.formats import apart as reading
 from bridge.formats.apart import Part
-from bridge.sources import Cursor, Known, Page, Unreadable
+from bridge.sources import Cursor, Known, Lacking, Page, Unreadable
 
 if TYPE_CHECKING:
     from bridge import keys
@@ -28,15 +28,16 @@ _LARGE = 8 << 20
 
 def open(name: str, keys: keys.File) -> File:
     """The source `name`; the file is not touched before the first call."""
-    return File(keys.path, keys.format)
+    return File(keys.path, keys.format, keys.fields)
 
 
 class File:
     """Reads one file. The cursor tells which state of it was read, so that an unchanged file is not opened."""
 
-    def __init__(self, path: Path, format: str) -> None:
+    def __init__(self, path: Path, format: str, fields: formats.Fields = formats.NO_FIELDS) -> None:
         self._path = path
         self._format = format
+        self._fields = fields
 
     async def check(self) -> str:
         """Read it through, and say how much is in it."""
@@ -48,28 +49,33 @@ class File:
         if since is not None and dict(since) == before:
             yield Page(cursor=before)
             return
+        lacking = Lacking(self._fields)
         async with contextlib.aclosing(self._parts(apart=int(before["size"]) > _LARGE)) as parts:
             async for part in parts:
+                lacking.look(part.records)
                 yield Page(
                     records=part.records,
                     unreadable=[Unreadable(one.id, one.reason) for one in part.unreadable],
                 )
         if await asyncio.to_thread(self._state) != before:
             raise errors.Unavailable(f"{self._path} was changed while it was read: the next run reads it again")
-        yield Page(cursor=before, complete=True)
+        yield Page(notes=lacking.notes(), cursor=before, complete=True)
 
     async def _parts(self, *, apart: bool) -> AsyncGenerator[Part, None]:
         if apart:
             file = await asyncio.to_thread(self._open)
             with file:
-                async with contextlib.aclosing(reading.read(file, self._format, self._path.name, PAGE)) as parts:
+                async with contextlib.aclosing(self._apart(file)) as parts:
                     async for part in parts:
                         yield part
             return
-        items = formats.read(self._pieces(), self._format, self._path.name)
+        items = formats.read(self._pieces(), self._format, self._path.name, self._fields)
         # In a thread: a text book is grouped at its end, and a disk may be slow; the loop goes on meanwhile.
         while some := await asyncio.to_thread(lambda: list(islice(items, PAGE))):
             yield reading.part(some)
+
+    def _apart(self, file: FileIO) -> AsyncGenerator[Part, None]:
+        return reading.read(file, self._format, self._path.name, self._fields, PAGE)
 
     async def close(self) -> None:
         """Nothing is held between calls."""

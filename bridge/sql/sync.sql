@@ -163,9 +163,12 @@ update contact c set version = x.version, digest = x.digest
 from change x where x.fate = 'mark' and c.tenant = $1 and c.pk = x.pk;
 
 -- name: change
+-- Changed when the CRM says so, where it names a later time than we have: of two that one run brings, the one that was
+-- changed last wins a number that both have. Now, where it names none, or what changed is not the record itself.
 update contact c
 set version = x.version, digest = x.digest, checksum = x.checksum, names = x.names, named = x.named,
-    callable = x.callable, changed_at = now(), body = x.body::json
+    callable = x.callable, body = x.body::json,
+    changed_at = case when x.modified > c.changed_at then least(x.modified, now()) else now() end
 from change x where x.fate = 'change' and c.tenant = $1 and c.pk = x.pk;
 
 -- name: add

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from bridge import errors
 from bridge.contact import Record
-from bridge.formats import Ids, Unreadable, stream
+from bridge.formats import NO_FIELDS, Fields, Ids, Unreadable, stream
 from bridge.formats.vcard import card
-from bridge.formats.vcard.lines import Lines, Properties, quick
+from bridge.formats.vcard.lines import USUAL, Heads, Lines, Properties, quick
 from bridge.formats.vcard.write import write
 
 __all__ = ["read", "read_one", "write"]
@@ -18,19 +20,40 @@ _END = "\nEND:VCARD\n"
 _LARGE = 1 << 18
 
 
-def read(chunks: Iterable[bytes]) -> Iterator[Record | Unreadable]:
+class _Wanted(NamedTuple):
+    """What the admin wants of cards beside what we know: `titles` pairs a title with a property's name, upper case."""
+
+    heads: Heads
+    titles: tuple[tuple[str, str], ...]
+
+
+@functools.lru_cache(64)
+def _remembered(fields: tuple[tuple[str, str], ...]) -> _Wanted:
+    titles = tuple((title, name.upper()) for title, name in fields)
+    return _Wanted(Heads(name for _, name in titles), titles)
+
+
+def _wanted(fields: Fields) -> _Wanted:
+    return _remembered(tuple(fields.items())) if fields else _USUAL
+
+
+_USUAL = _Wanted(USUAL, ())
+
+
+def read(chunks: Iterable[bytes], fields: Fields = NO_FIELDS) -> Iterator[Record | Unreadable]:
     """Every card's contact, but of groups; Unavailable where the last card has no end, or there is no card.
 
     The id is the card's UID. Without one, or with one that came before, it is made of name and company.
     """
     ids = Ids()
+    wanted = _wanted(fields)
 
     def choose(own: str, name: str, company: str) -> str:
         return own if own and ids.take(own) else ids.make(name, company)
 
-    reader = Lines()
+    reader = Lines(wanted.heads)
     place = junk = 0
-    for properties in _cards(chunks, reader):
+    for properties in _cards(chunks, reader, wanted.heads):
         if properties is None:
             junk += 1
             if junk == 1:
@@ -38,7 +61,7 @@ def read(chunks: Iterable[bytes]) -> Iterator[Record | Unreadable]:
             continue
         place, junk = place + 1, 0
         try:
-            found = card.record(properties, choose)
+            found = card.record(properties, choose, custom=wanted.titles)
         except ValueError as wrong:
             yield Unreadable(card.uid(properties.single.get("UID", "")) or f"card {place}", str(wrong))
             continue
@@ -50,18 +73,19 @@ def read(chunks: Iterable[bytes]) -> Iterator[Record | Unreadable]:
         raise errors.Unavailable("behind the last vCard there is other text, an error perhaps: cards may be missing")
 
 
-def read_one(data: bytes, id: str, version: str = "") -> Record | None:
+def read_one(data: bytes, id: str, version: str = "", fields: Fields = NO_FIELDS) -> Record | None:
     """The contact of one resource, its first card that is no group; None where there are only groups.
 
     Raises ValueError where it is no card, or one that says nothing of anybody. A missing end is forgiven.
     """
     text = stream.unix(stream.clean(data)).removeprefix(b"\xef\xbb\xbf").strip() + b"\n"
-    reader = Lines()
+    wanted = _wanted(fields)
+    reader = Lines(wanted.heads)
     groups = 0
-    for properties in _resource(text, reader):
+    for properties in _resource(text, reader, wanted.heads):
         if properties is None:
             continue
-        found = card.record(properties, lambda *_: id, version)
+        found = card.record(properties, lambda *_: id, version, wanted.titles)
         if found:
             return found
         groups += 1
@@ -70,15 +94,15 @@ def read_one(data: bytes, id: str, version: str = "") -> Record | None:
     return None
 
 
-def _resource(data: bytes, reader: Lines) -> Iterator[Properties | None]:
+def _resource(data: bytes, reader: Lines, heads: Heads) -> Iterator[Properties | None]:
     if data.startswith(_BEGIN.encode()) and data.endswith(_END.encode()):
-        yield from _portion(data[: -len(_END)], reader)
+        yield from _portion(data[: -len(_END)], reader, heads)
     else:
         yield from reader.feed(data)
     yield from reader.finish()
 
 
-def _cards(chunks: Iterable[bytes], reader: Lines) -> Iterator[Properties | None]:
+def _cards(chunks: Iterable[bytes], reader: Lines, heads: Heads) -> Iterator[Properties | None]:
     """Each card's properties, None for text outside of cards. A card that becomes large is read as it comes."""
     end = _END.encode()
     held: list[bytes] = []
@@ -91,7 +115,7 @@ def _cards(chunks: Iterable[bytes], reader: Lines) -> Iterator[Properties | None
             data = b"".join(held)
             cut = data.rfind(end)
             if cut >= 0:
-                yield from _portion(data[:cut], reader)
+                yield from _portion(data[:cut], reader, heads)
                 held = [data[cut + len(end) :]]
                 size = len(held[0])
         if size > _LARGE:
@@ -104,7 +128,7 @@ def _cards(chunks: Iterable[bytes], reader: Lines) -> Iterator[Properties | None
         raise errors.Unavailable("the vCards end inside a card: the rest is missing")
 
 
-def _portion(data: bytes, reader: Lines) -> Iterator[Properties | None]:
+def _portion(data: bytes, reader: Lines, heads: Heads) -> Iterator[Properties | None]:
     """The cards in whole cards' bytes that lack but the last END."""
     pieces: list[str] | list[bytes]
     try:
@@ -112,7 +136,7 @@ def _portion(data: bytes, reader: Lines) -> Iterator[Properties | None]:
     except UnicodeDecodeError:
         pieces = data.split(_END.encode())
     for piece in pieces:
-        found = _quick(piece) if reader.idle else None
+        found = _quick(piece, heads) if reader.idle else None
         if found is not None:
             yield found
         else:
@@ -120,11 +144,11 @@ def _portion(data: bytes, reader: Lines) -> Iterator[Properties | None]:
             yield from reader.feed(raw + _END.encode())
 
 
-def _quick(piece: str | bytes) -> Properties | None:
+def _quick(piece: str | bytes, heads: Heads) -> Properties | None:
     if isinstance(piece, bytes):
         try:
             piece = piece.decode()
         except UnicodeDecodeError:
             return None
     piece = piece.lstrip("\n")
-    return quick(piece[len(_BEGIN) :]) if piece.startswith(_BEGIN) else None
+    return quick(piece[len(_BEGIN) :], heads) if piece.startswith(_BEGIN) else None

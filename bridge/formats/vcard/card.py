@@ -13,6 +13,8 @@ from bridge.formats.vcard.lines import NO_PREF, Properties, Property, kind_of
 
 Choose = Callable[[str, str, str], str]
 """The id for a card of this UID, name and company."""
+Titles = Sequence[tuple[str, str]]
+"""What custom fields are called, each with its property's name, upper case."""
 
 _ESCAPE = re.compile(r"\\([nN,;:\\])")
 _PART = re.compile(r"((?:[^\\;]++|\\.?)*+)(?:;|\Z)", re.DOTALL)
@@ -24,7 +26,7 @@ _NO_NAMES = ("", "", "", "", "")
 _KIND_OF_CARD = ("KIND", "X-ADDRESSBOOKSERVER-KIND")
 
 
-def record(card: Properties, choose: Choose, version: str = "") -> Record | None:
+def record(card: Properties, choose: Choose, version: str = "", custom: Titles = ()) -> Record | None:
     """The contact of a card; None for a group of contacts. ValueError where nothing in it says who or what it is."""
     single, others = card.single, card.others
     if ("KIND" in single or "X-ADDRESSBOOKSERVER-KIND" in single) and _is_group(single):
@@ -49,6 +51,7 @@ def record(card: Properties, choose: Choose, version: str = "") -> Record | None
         numbers=numbers,
         tags=tags,
         country=country,
+        custom=_custom(card, custom, old) if custom else (),
         modified=_when(single["REV"]) if "REV" in single else None,
         version=version,
     )
@@ -210,6 +213,16 @@ def _rest(others: list[Property], old: bool) -> tuple[tuple[Address, ...], tuple
             tags.update((tag, None) for part in _LIST_COMMA.split(value) if (tag := _plain(part, old)))
     code = next((text for text in countries if len(text) == 2 and text.isascii() and text.isalpha()), "")
     return tuple(addresses), tuple(tags), code.upper()
+
+
+def _custom(card: Properties, titles: Titles, old: bool) -> tuple[tuple[str, str], ...]:
+    """The properties that an admin asks for by name, as often as the card has them."""
+    found: list[tuple[str, str]] = []
+    for title, name in titles:
+        values = [card.single[name]] if name in card.single else []
+        values += [value for head, value in (*card.tels, *card.mails, *card.others) if head.name == name]
+        found += [(title, text) for value in values if (text := _plain(value, old))]
+    return tuple(found)
 
 
 def _when(text: str) -> datetime.datetime | None:

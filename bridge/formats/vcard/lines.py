@@ -10,7 +10,7 @@ from __future__ import annotations
 import binascii
 import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -74,8 +74,36 @@ class Head:
 
 Property = tuple[Head, str]
 
-_heads: dict[str, Head] = {}
 _UNWANTED = Head("")
+_REMEMBERED = 4096
+
+
+class Heads:
+    """The heads of properties, each parsed once: an address book has a few dozen.
+
+    `others`: names of properties, upper case, that are wanted beside those that we know.
+    """
+
+    def __init__(self, others: Iterable[str] = ()) -> None:
+        self._sorts: dict[str, Sort] = {**dict.fromkeys(others, "other"), **_SORTS}
+        self._heads: dict[str, Head] = {}
+        self.known = self._heads.get
+
+    def wants(self, name: str) -> bool:
+        """Whether a property of this name, upper case, is of use."""
+        return name in self._sorts
+
+    def head(self, text: str) -> Head:
+        """What this text before a colon says."""
+        head = self._heads.get(text)
+        if head is None:
+            head = _parsed(text, self._sorts)
+            if len(self._heads) < _REMEMBERED and len(text) < 256:
+                self._heads[text] = head
+        return head
+
+
+USUAL = Heads()
 
 
 class Properties:
@@ -102,7 +130,7 @@ class Properties:
             self.others.append((head, value))
 
 
-def quick(text: str) -> Properties | None:
+def quick(text: str, heads: Heads = USUAL) -> Properties | None:
     """The properties in a card's lines, without BEGIN and END; None where it takes more than this."""
     if "\n " in text:
         text = text.replace("\n ", "")
@@ -110,12 +138,12 @@ def quick(text: str) -> Properties | None:
         text = text.replace("\n\t", "").replace("\t", " ")
     found = Properties()
     single, tel = found.single, found.tels.append
-    known, add = _heads.get, found.add
+    known, add = heads.known, found.add
     for line in text.split("\n"):
         before, colon, value = line.partition(":")
         if not colon:
             continue
-        head = known(before) or _head(before)
+        head = known(before) or heads.head(before)
         if head.hard and (head.slow or not value.isascii()):
             return None
         # What `add` does, here for the most frequent: the call would cost as much as all the rest.
@@ -129,17 +157,7 @@ def quick(text: str) -> Properties | None:
     return found
 
 
-def _head(text: str) -> Head:
-    """The head, from memory where it was seen before: an address book has a few dozen."""
-    head = _heads.get(text)
-    if head is None:
-        head = _parsed(text)
-        if len(_heads) < 4096 and len(text) < 256:
-            _heads[text] = head
-    return head
-
-
-def _parsed(text: str) -> Head:
+def _parsed(text: str, sorts: Mapping[str, Sort]) -> Head:
     label, semicolon, rest = text.partition(";")
     group, _, name = label.strip("\ufeff \t").upper().rpartition(".")
     types: set[str] = set()
@@ -156,7 +174,7 @@ def _parsed(text: str) -> Head:
             pref = int(value)
         elif key == "CHARSET":
             charset = _charset(value)
-    sort = _SORTS.get(name, "")
+    sort = sorts.get(name, "")
     slow = quoted or sort == "nesting" or text.count('"') % 2 == 1
     if not sort:
         return Head(name, slow=True, hard=True) if slow else _UNWANTED
@@ -192,8 +210,9 @@ class Lines:
     `lists`: whether there was something that is no card at all, such as SOGo's `BEGIN:VLIST`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, heads: Heads = USUAL) -> None:
         self.lists = False
+        self._heads = heads
         self._line: bytearray | None = None
         self._keep = False
         self._quoted = False
@@ -235,7 +254,7 @@ class Lines:
         if not line.strip():
             return
         name = _NAME.match(line)
-        self._keep = self._found is None or (name is not None and name[1].decode().upper() in _SORTS)
+        self._keep = self._found is None or (name is not None and self._heads.wants(name[1].decode().upper()))
         self._quoted = b"QUOTED-PRINTABLE" in line.partition(b":")[0].upper()
         self._line = bytearray(line if self._keep else line[-1:])
 
@@ -254,7 +273,7 @@ class Lines:
         text = raw.decode("latin-1")  # a character a byte: the encoding is known only from the head
         parted = _HEAD.fullmatch(text)
         before, colon, value = (parted[1], ":", parted[2]) if parted else text.partition(":")
-        head = _head(stream.decode(before.encode("latin-1")))
+        head = self._heads.head(stream.decode(before.encode("latin-1")))
         if head.name in ("BEGIN", "END") and colon:
             yield from self._nest(head.name, value.strip().upper())
         elif self._other:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from bridge.contact import Contact, Kind
 from bridge.formats import shown_id
 from bridge.formats.stream import one_line
+from bridge.numbers import Dialling
 
 _TYPES: dict[Kind, str] = {
     "work": "WORK,VOICE",
@@ -20,14 +21,14 @@ _FOLD = 75
 _ESCAPES = str.maketrans({"\\": "\\\\", ",": "\\,", ";": "\\;", "\n": "\\n", "\r": None})
 
 
-def write(contacts: Iterable[Contact], spell: Callable[[str], str]) -> Iterator[bytes]:
+def write(contacts: Iterable[Contact], dialling: Dialling) -> Iterator[bytes]:
     """One card a contact, with CRLF, folded at 75 octets; a number without key is left out."""
     for contact in contacts:
-        yield b"".join(map(_folded, _lines(contact, spell)))
+        yield b"".join(map(_folded, _lines(contact, dialling)))
 
 
-def _lines(contact: Contact, spell: Callable[[str], str]) -> Iterator[str]:
-    numbers = dict.fromkeys((number.kind, spell(number.key)) for number in contact.numbers if number.key)
+def _lines(contact: Contact, dialling: Dialling) -> Iterator[str]:
+    numbers = dict.fromkeys((number.kind, dialling.spell(number.key)) for number in contact.numbers if number.key)
     someone = (contact.name, *contact.emails, *(number for _, number in numbers), contact.id)
     yield "BEGIN:VCARD"
     yield "VERSION:3.0"

@@ -33,6 +33,7 @@ class CardDav:
         anonymous = keys.auth != "bearer" and not keys.username
         self._url = keys.url
         self._names = keys.books
+        self._fields = keys.fields
         self._of = hashlib.sha256(repr((1, keys.url, keys.username, keys.books)).encode()).hexdigest()[:16]
         self._http = client.Client(
             keys.url,
@@ -63,14 +64,16 @@ class CardDav:
         refused = ""
         if since is not None and since.get("of") == self._of:
             try:
-                async with aclosing(runs.changes(self._http, since, known)) as pages:
+                async with aclosing(runs.changes(self._http, since, known, self._fields)) as pages:
                     async for page in pages:
                         yield self._marked(page)
                 return
             except listing.Stale as stale:
                 refused = stale.refused
         books = runs.walk(self._http, self._url, self._names)
-        async with aclosing(runs.everything(self._http, books, known, refused, data=since is None)) as pages:
+        async with aclosing(
+            runs.everything(self._http, books, known, self._fields, refused, data=since is None)
+        ) as pages:
             async for page in pages:
                 yield self._marked(page)
 

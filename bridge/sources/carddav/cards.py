@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import urllib.parse
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bridge import client, errors
@@ -36,10 +36,11 @@ class _Got:
 class Reader:
     """Reads cards of one book; `again` are the paths of those that could not be had this time."""
 
-    def __init__(self, http: client.Client, book: discovery.Book) -> None:
+    def __init__(self, http: client.Client, book: discovery.Book, fields: Mapping[str, str]) -> None:
         self.again: list[str] = []
         self._http = http
         self._book = book
+        self._fields = fields
         self._host = urllib.parse.urlsplit(book.url).hostname or ""
         self._patience = PATIENCE
         self._reports = True
@@ -132,7 +133,7 @@ class Reader:
 
     def _vcard(self, member: Member, data: bytes, version: str, got: _Got) -> None:
         try:
-            record = vcard.read_one(data, member.id, version)
+            record = vcard.read_one(data, member.id, version, self._fields)
         except ValueError as fault:
             got.unreadable.append(Unreadable(member.id, str(fault), version))
             return

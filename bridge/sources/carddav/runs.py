@@ -6,7 +6,7 @@ The cursor is {"books": {address: `listing.State` as JSON}}.
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -39,13 +39,13 @@ async def walk(http: client.Client, url: str, names: Sequence[str]) -> Walk:
 
 
 async def everything(
-    http: client.Client, books: Walk, known: Known, refused: str, *, data: bool = False
+    http: client.Client, books: Walk, known: Known, fields: Mapping[str, str], refused: str, *, data: bool = False
 ) -> AsyncGenerator[Page]:
     """Every card of every book; the one at `refused` lately took no token; `data`: most will have to be read."""
     states: dict[str, Any] = {}
     async with aclosing(books):
         async for book, reading in books:
-            reader = cards.Reader(http, book)
+            reader = cards.Reader(http, book, fields)
             async with aclosing(_chunks(reading.members(refused=book.url == refused, data=data))) as chunks:
                 async for chunk in chunks:
                     async with aclosing(_listed(reader, chunk, known)) as pages:
@@ -55,14 +55,14 @@ async def everything(
     yield Page(cursor={"books": states}, complete=True)
 
 
-async def changes(http: client.Client, since: Cursor, known: Known) -> AsyncGenerator[Page]:
+async def changes(http: client.Client, since: Cursor, known: Known, fields: Mapping[str, str]) -> AsyncGenerator[Page]:
     """What changed in every book since that cursor; Stale where one of them cannot tell."""
     states: dict[str, Any] = {}
     for url, data in since["books"].items():
         state = listing.load(data)
         http.trust(urllib.parse.urlsplit(url).hostname or "")  # the home that named it was trusted too
         book = discovery.Book(url, state.name, sync=True)
-        reading, reader = listing.Listing(http, book), cards.Reader(http, book)
+        reading, reader = listing.Listing(http, book), cards.Reader(http, book, fields)
         gone: dict[str, None] = {}
         async with aclosing(_chunks(reading.changes(state))) as chunks:
             async for chunk in chunks:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from bridge import client, errors, formats
 from bridge.contact import Record
-from bridge.sources import Cursor, Known, Page, Unreadable
+from bridge.sources import Cursor, Known, Lacking, Page, Unreadable
 from bridge.sources.phonebook import answers, questions
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class PhoneBook:
         self._host = urllib.parse.urlsplit(keys.url).hostname or ""
         self._username = keys.username
         self._format = keys.format
+        self._fields = keys.fields
         self._full = keys.full
         self._last_format = ""
         self._of = hashlib.sha256(repr((1, keys.url, keys.username, keys.post, keys.format)).encode()).hexdigest()[:16]
@@ -94,11 +95,13 @@ class PhoneBook:
             if held is not None and trusting:
                 state["doubted"] = held["doubted"]
             reading = _Reading(known if trusting else None)
+            lacking = Lacking(self._fields)
             async with aclosing(self._items(book)) as pages:
                 async for items in pages:
+                    lacking.look(item for item in items if isinstance(item, Record))
                     yield await reading.page(items)
             self._last_format = book.format or before
-            yield Page(cursor=state, complete=True)
+            yield Page(notes=lacking.notes(), cursor=state, complete=True)
 
     async def close(self) -> None:
         """Give back connections."""
@@ -152,7 +155,7 @@ class PhoneBook:
 
     async def _items(self, book: answers.Book) -> AsyncGenerator[Sequence[Record | formats.Unreadable]]:
         """What is in the book, `PAGE` at a time, to its very end."""
-        items = formats.read(book.pieces(), book.format) if book.format else iter(())
+        items = formats.read(book.pieces(), book.format, fields=self._fields) if book.format else iter(())
         good, first = 0, ""
         try:
             # In a thread: a text book is grouped at its end, and a disk may be slow; the loop goes on meanwhile.

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from bridge.contact import Address, RawNumber, Record, User
+from bridge.sources import INTERNAL
 from bridge.sources.sugarcrm import fields, listing
 
 EXTENSION = "phone_work"
 """Sugar has no field for it: an extension is a work number so short that it can be nothing else."""
 USER = ("first_name", "last_name", "email", "status", "employee_status", "is_group", "portal_only")
-_SHORT = re.compile(r"\d{1,6}")
 _DEPARTED = ("inactive", "terminated", "leave of absence")
 
 
@@ -54,7 +54,7 @@ def page(url: str, module: str, identity: str) -> str:
 def user(row: Mapping[str, Any], field: str) -> User | None:
     """The user with an extension that a row is; None for all others."""
     extension = text(row.get(field or EXTENSION))
-    if not field and not _SHORT.fullmatch(extension):
+    if not field and not INTERNAL.fullmatch(extension):
         return None
     if not extension or true(row.get("is_group")) or true(row.get("portal_only")):
         return None

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from bridge import errors
 from bridge.contact import User
+from bridge.sources import INTERNAL
 from bridge.sources.suitecrm import entries, listing, runs, service
 
 FIELD = "phone_work"
 """Where an extension stands unless the admin says so: the CRM has no field of its own for it."""
 
 _FIELDS = ("id", "user_name", "first_name", "last_name", "email1", "phone_work", "is_group", "portal_only")
-_INTERNAL = re.compile(r"[1-9]\d{1,6}")
 
 
 async def read(asked: service.Service, field: str) -> Sequence[User]:
@@ -48,7 +47,7 @@ def _extension(row: entries.Row, field: str) -> str:
     if field:
         return row.get(field, "").strip()
     written = row.get(FIELD, "").strip()
-    return written if _INTERNAL.fullmatch(written) else ""
+    return written if INTERNAL.fullmatch(written) else ""
 
 
 def _user(row: entries.Row, extension: str) -> User:

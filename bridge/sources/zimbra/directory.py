@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ import msgspec
 
 from bridge import errors
 from bridge.contact import User
+from bridge.sources import INTERNAL
 from bridge.sources.zimbra.mailbox import Card, Stale
 from bridge.sources.zimbra.soap import ACCOUNT, Fault, Soap
 
@@ -18,8 +18,6 @@ _PAGE = 1000
 _OFF = frozenset({"service.PERM_DENIED", "service.UNKNOWN_DOCUMENT"})
 _TELEPHONE = "telephoneNumber"
 """The attribute that holds extensions in most directories; the server's map of them calls it workPhone."""
-_EXTENSION = re.compile("[1-9][0-9]{0,4}")
-"""What a telephone number that is an extension looks like: up to five digits, no 0 or + in front."""
 _AFTER = 60.0
 
 
@@ -123,7 +121,7 @@ class Directory:
         if self._extension not in ("", _TELEPHONE):
             return _first(told.get(self._extension))
         number = _first(told.get(_TELEPHONE)) or _first(told.get("workPhone"))
-        return number if self._extension or _EXTENSION.fullmatch(number) else ""
+        return number if self._extension or INTERNAL.fullmatch(number) else ""
 
     async def _sync(self, token: str) -> AsyncGenerator[Part]:
         """SyncGal, page after page."""
