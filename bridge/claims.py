@@ -13,12 +13,12 @@ import contextlib
 import os
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bridge import errors, log, store
+from bridge import client, errors, log, store
 from bridge.store import Connection, Store
 
 SQL = store.queries("claims")
@@ -63,6 +63,19 @@ async def hold(claim: Claim | None, connection: Connection) -> None:
     """`claim.hold`, where there is more than one that might work."""
     if claim:
         await claim.hold(connection)
+
+
+@contextlib.contextmanager
+def fencing(claim: Claim | None) -> Iterator[None]:
+    """In this block, and what it begins, no request that may not be repeated leaves once another may have the tenant.
+
+    Asked as late as can be (`client.FENCE`): a request may have waited for its turn at a sink while a machine slept.
+    """
+    token = client.FENCE.set(claim.check if claim else client.FENCE.get())
+    try:
+        yield
+    finally:
+        client.FENCE.reset(token)
 
 
 class Claims:

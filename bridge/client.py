@@ -158,7 +158,7 @@ class Client:
         `redirects` False: a redirect is an answer like any other; a body that holds credentials goes nowhere else.
         """
         safe = method in SAFE if repeat is None else repeat
-        quiet = aiohttp.ClientTimeout(total=self._timeout, sock_connect=min(10.0, self._timeout))
+        quiet = aiohttp.ClientTimeout(total=self._timeout, connect=min(10.0, self._timeout))
         target = urls.read(url, self._base)
         spool = await self._run(
             _Ask(method, target, body, headers or {}, accept, safe, redirects, limit, io.BytesIO, quiet)
@@ -183,7 +183,7 @@ class Client:
         It may take ten times the time-out as long as it never stalls for one.
         """
         quiet = aiohttp.ClientTimeout(
-            total=10 * self._timeout, sock_connect=min(10.0, self._timeout), sock_read=self._timeout
+            total=10 * self._timeout, connect=min(10.0, self._timeout), sock_read=self._timeout
         )
         safe = method in SAFE if repeat is None else repeat
         target = urls.read(url, self._base)

@@ -106,16 +106,17 @@ class ExtensionOutbox:
 
     async def drain(self) -> None:
         """Deliver until told to rest, or cancelled; as `Outbox.drain`."""
-        while not self._resting:
-            self._wake.clear()
-            more = await self._turn()
-            if more or self._busy_at == float("inf"):
-                self._busy_at = time.monotonic()
-            if more:
-                continue
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_POLL):
-                    await self._wake.wait()
+        with claims.fencing(self._claim):
+            while not self._resting:
+                self._wake.clear()
+                more = await self._turn()
+                if more or self._busy_at == float("inf"):
+                    self._busy_at = time.monotonic()
+                if more:
+                    continue
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_POLL):
+                        await self._wake.wait()
 
     @contextlib.asynccontextmanager
     async def _writing(self) -> AsyncIterator[Connection]:
@@ -180,6 +181,8 @@ class ExtensionOutbox:
                     await self._holds(connection, number, None, exists=False)
                 else:
                     await self._refuse(connection, number, task.extension, refusal)
+        except errors.Fenced:
+            raise  # it says nothing of the sink
         except (errors.Denied, errors.Unavailable) as fault:
             await self._failed([task], fault)
         else:
@@ -200,6 +203,8 @@ class ExtensionOutbox:
             async with self._writing() as connection:
                 for one in tasks:
                     await self._back(connection, one, "due", 0.0, "")
+        except errors.Fenced:
+            raise  # it says nothing of the sink
         except (errors.Denied, errors.Unavailable) as fault:
             await self._failed(tasks, fault)
         else:
@@ -231,13 +236,11 @@ class ExtensionOutbox:
                 await self._health.failed(connection, fault)
 
     async def _mark(self, tasks: Sequence[Task]) -> None:
-        """Write down what is about to be sent; Unavailable where it must not be."""
+        """Write down what is about to be sent; Fenced where it must not be."""
         numbers = [one.row.number for one in tasks]
         sent = [dump(_doubtful(one)) for one in tasks]
         async with self._writing() as connection:
             await connection.execute(SQL["mark"], *self._key, numbers, sent, 4 * self._timeout + 30.0)
-        if self._claim:
-            self._claim.check()
 
     async def _back(self, session: Connection, task: Task, state: str, wait: float, reason: str) -> None:
         sent = dump(_doubtful(task)) if state == "sent" else None

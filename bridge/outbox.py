@@ -104,15 +104,16 @@ class Outbox:
         """
         for left in (self._ready, self._taken, self._under_way):
             left.clear()  # what a lost database left here stands there as sent
-        try:
-            while self._running or not self._resting:
-                await self._turn()
-        finally:
-            # Without the database there is nothing to give back: what was taken stands there as sent.
-            with contextlib.suppress(errors.Unavailable):
-                await self._stop()
-                await self._note_taken()
-                await self._keep_counts()
+        with claims.fencing(self._claim):
+            try:
+                while self._running or not self._resting:
+                    await self._turn()
+            finally:
+                # Without the database there is nothing to give back: what was taken stands there as sent.
+                with contextlib.suppress(errors.Unavailable):
+                    await self._stop()
+                    await self._note_taken()
+                    await self._keep_counts()
 
     @contextlib.asynccontextmanager
     async def _writing(self) -> AsyncIterator[Connection]:
@@ -287,8 +288,6 @@ class Outbox:
 
     async def _send(self, task: Task, push: Push) -> bool:
         """Send one push; True where the sink says that there is nothing to update or delete."""
-        if self._claim:
-            self._claim.check()
         try:
             await self._sink.send(push)
         except errors.Refused as refusal:

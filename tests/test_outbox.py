@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from claimed import Lost, drained_until_lost
 from listed import Listed, record
 from msgspec.structs import replace as revised
 
@@ -344,3 +345,17 @@ async def test_a_drain_that_is_cancelled_as_it_wakes_ends(bench: Bench) -> None:
             assert draining.done()
     finally:
         await made.sink.close()
+
+
+async def test_what_waits_for_its_turn_at_the_sink_is_not_sent_once_another_may_have_the_tenant(bench: Bench) -> None:
+    """As after a machine slept: pushes that were about to be sent had passed every check long ago."""
+    people = [ANN, BOB, record("3", "Cem Oz", "+352 621 333 333")]
+    bench.table = bench.table.model_copy(update={"rate": 1.0})
+    await bench.sync(*people, deliver=False)
+    claim = Lost()
+    made = assembly.delivery(bench.db, bench.tenant, "pbx", claim)
+    await drained_until_lost(made, claim, lambda: bench.manager.calls)
+    assert len(bench.manager.calls) == 1
+    # Who has it from now on brings each, once.
+    await bench.sync(*people)
+    assert set(bench.book()) == {A, B, C}
