@@ -38,6 +38,8 @@ _ABANDONED = 600.0
 """Seconds after which nobody writes an unfinished file any more."""
 
 
+_PARTING = 2.0
+"""Seconds that a process which makes a book has to take its unfinished files with it."""
 T = TypeVar("T")
 
 
@@ -209,7 +211,12 @@ async def make_apart(dsn: str, order: Order) -> Edition:
         said, _ = await process.communicate(msgspec.json.encode(order))
     except asyncio.CancelledError:
         process.terminate()
-        await process.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PARTING):
+                await process.wait()
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
         raise
     if process.returncode:
         raise errors.Unavailable(said.decode().strip() or f"the making of a phone book ended with {process.returncode}")
@@ -218,7 +225,7 @@ async def make_apart(dsn: str, order: Order) -> Edition:
 
 def main() -> int:
     """One order, from standard input; the edition, or the reason why there is none, goes to standard output."""
-    log.setup()
+    log.setup(aside=True)
     priority.give_way()
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
     try:

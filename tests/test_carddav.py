@@ -34,6 +34,20 @@ async def test_a_first_run_reads_every_card_of_every_book() -> None:
         assert "/dav/alice/other/2.vcf" in mirror.records
 
 
+async def test_fields_are_properties_of_the_cards() -> None:
+    book = filled(2)
+    book.put("0.vcf", card("Ann", "+352 1", "X-LANG:fr"))
+    server = DavServer(book)
+    async with server.serve() as url, opened(url, fields={"Language": "x-lang"}) as source:
+        mirror = await Mirror().run(source)
+        book.put("1.vcf", card("Bob", "+352 2", "item1.X-Lang:de"))
+        await mirror.run(source)
+    assert [record.custom for _, record in sorted(mirror.records.items())] == [
+        (("Language", "fr"),),
+        (("Language", "de"),),
+    ]
+
+
 async def test_a_list_that_brings_its_cards_along_is_all_that_is_asked_for() -> None:
     server = DavServer(filled(60))
     server.faults.add("sync_with_data")

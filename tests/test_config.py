@@ -425,6 +425,8 @@ def test_any_free_port_may_be_asked_for_twice(tmp_path):
     [
         ("[connector.workflow.LookUp]\naction='note'", "connector.workflow.LookUp: is the name of the lookup itself"),
         ("[connector.workflow.'a/b']\naction='note'", 'connector.workflow."a/b": is no name'),
+        ("[connector.workflow.'..']\naction='note'", 'connector.workflow."..": is no name'),
+        ("[connector.workflow.' a']\naction='note'", 'connector.workflow." a": is no name, right is at most 63'),
         ("[connector.workflow.A]", "connector.workflow.A.action: is missing"),
         ("[connector.workflow.A]\naction='log_call'", 'connector.workflow.A.action: is "log_call", right is one of'),
         ("[connector.workflow.A]\naction='webhook'", "connector.workflow.A.url: is missing"),
@@ -441,6 +443,12 @@ def test_any_free_port_may_be_asked_for_twice(tmp_path):
 def test_workflows_are_checked(tmp_path, text, problem):
     got = problems(tmp_path, f'region = "LU"\n[source.file]\ntype="file"\npath="a"\n[connector]\ntoken="x"\n{text}')
     assert [line[: len(problem)] for line in got] == [problem]
+
+
+def test_a_workflow_may_be_called_anything_that_a_button_can_say(tmp_path):
+    names = ["CallFlow", "Create ticket", "Gesprächsnotiz", "Call.Flow", "R&D?"]
+    tables = "".join(f"[connector.workflow.'{name}']\naction='note'\n" for name in names)
+    assert list(loaded(tmp_path, f"[connector]\ntoken='x'\n{tables}").tenants["default"].connector.workflow) == names
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from claimed import Lost, drained_until_lost
 from listed import Listed, record
 
 from bridge import approval, assembly, config, counts, deliveries, errors, extension_outbox, keys, outbox, status, sync
@@ -47,10 +48,12 @@ class Bench:
             url=url, security_key="k", sources=("crm",), rate=10_000.0, timeout=1.0, contacts=False, extensions=True
         )
         self.guard = keys.Guard(floor=1000)
+        self.source_table: dict[str, Any] = {"username": "a@example.com", "password": "p", "users": True}
+        self.source_table["extension_field"] = "telephoneNumber"
 
     @property
     def tenant(self) -> config.Tenant:
-        source = keys.Zimbra(url="http://127.0.0.1:1", username="a@example.com", password="p", users=True)
+        source = keys.Zimbra(url="http://127.0.0.1:1", **self.source_table)
         return config.Tenant("default", "LU", 5, {"crm": source}, {"pbx": self.table}, None, {}, None, None)
 
     async def run(self, *staff: User) -> sync.Report:
@@ -103,6 +106,16 @@ async def test_several_new_users_are_one_request_with_every_field(bench: Bench) 
     assert sorted(to for to, _ in bench.manager.mails) == ["ann@example.com", "bob@example.com"]
 
 
+async def test_a_user_is_told_by_an_office_number_of_no_more_than_the_internal_digits(bench: Bench) -> None:
+    del bench.source_table["extension_field"]
+    long = User("u9", "483271", "Eva", "Fox", "eva@example.com")
+    await bench.sync(ANN, long, User("u8", "0471", "Tom", "Day", "tom@example.com"))
+    assert sorted(bench.manager.extensions) == ["101"]
+    bench.source_table["extension_field"] = "telephoneNumber"
+    await bench.sync(ANN, long)
+    assert sorted(bench.manager.extensions) == ["101", "483271"]
+
+
 async def test_unchanged_users_cost_no_call(bench: Bench) -> None:
     await bench.sync(ANN, BOB)
     await bench.sync(ANN, BOB)
@@ -124,6 +137,19 @@ async def test_more_users_than_one_url_takes_go_in_several_requests(bench: Bench
     assert bench.manager.counts["page.404"] == 0
     assert 3 < bench.manager.counts["requests"] < 20
     assert len(bench.manager.mails) == 40
+
+
+async def test_what_waits_for_its_turn_at_the_sink_is_not_sent_once_another_may_have_the_tenant(bench: Bench) -> None:
+    many = [User(f"u{n}", str(200 + n), "First" * 4, "Last" * 4, f"user{n}@example.com") for n in range(40)]
+    bench.table = bench.table.model_copy(update={"rate": 1.0})
+    await bench.run(*many)
+    claim = Lost()
+    made = assembly.delivery(bench.db, bench.tenant, "pbx", claim)
+    await drained_until_lost(made, claim, lambda: bench.manager.counts["requests"])
+    assert bench.manager.counts["requests"] == 1
+    bench.table = bench.table.model_copy(update={"rate": 10_000.0})
+    await bench.sync(*many)
+    assert (len(bench.manager.extensions), len(bench.manager.mails)) == (40, 40)
 
 
 async def test_nothing_is_deleted_unless_that_is_allowed(bench: Bench) -> None:

@@ -51,6 +51,15 @@ async def test_a_full_run_gives_everything(book):
     assert json.loads(json.dumps(last.cursor)) == last.cursor
 
 
+async def test_fields_that_nobody_has_are_told(tmp_path):
+    path = tmp_path / "book.csv"
+    path.write_text("Name,Tel,Language\nAnn,+352 1,fr\nBob,+352 2,\n")
+    made = file.open("office", keys.File(path=path, fields={"Lang": "language", "Age": "Age"}))
+    first, last = [page async for page in made.read(None, known)]
+    assert [record.custom for record in first.records] == [(("Lang", "fr"),), ()]
+    assert list(last.notes) == ["no contact has Age: left out"]
+
+
 async def test_an_unchanged_file_is_not_read(book):
     cursor = (await pages(book))[-1].cursor
     assert await pages(book, json.loads(json.dumps(cursor))) == [Page(cursor=cursor)]

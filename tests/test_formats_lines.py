@@ -54,6 +54,54 @@ def test_the_page_s_structured_example_word_for_word():
     ]
 
 
+def test_what_is_numeric_is_a_number_whatever_an_unstructured_file_calls_its_column():
+    rows = "Name,Company,Country,Mobile,Email\nAnna,691539847,352,12,4711\nBob,White Cross,LU,13,bob@example.com\n"
+    anna, bob = read(rows)
+    assert (anna.company, [number.text for number in anna.numbers]) == ("", ["691539847", "352", "12", "4711"])
+    assert (bob.company, bob.country, bob.emails) == ("White Cross", "LU", ("bob@example.com",))
+    assert [(number.text, number.kind) for number in bob.numbers] == [("13", "mobile")]
+
+
+FIELDS = {"Language": "x-lang", "Nickname": "NickName", "Work": "tel", "Nothing": "x-nothing"}
+
+
+@pytest.mark.parametrize(
+    ("format", "book", "want"),
+    [
+        (
+            "vcard",
+            "BEGIN:VCARD\nVERSION:3.0\nUID:1\nFN:Ann\nTEL;TYPE=work:12\nitem1.X-LANG;X-A=b:Fran\\,c\nNICKNAME:Nan\n"
+            "X-LANG:de\nX-OTHER:no\nEND:VCARD\n",
+            [("Language", "Fran,c"), ("Language", "de"), ("Nickname", "Nan"), ("Work", "12")],
+        ),
+        (
+            "vcard",
+            "BEGIN:VCARD\nVERSION:2.1\nUID:1\nFN:Ann\nX-LANG;ENCODING=QUOTED-PRINTABLE:Fran=C3=A7ais\nEND:VCARD\n",
+            [("Language", "Français")],
+        ),
+        ("csv", "Name,#.Tel,X-Lang,Nickname\nAnn,12,fr,\n", [("Language", "fr")]),
+        ("csv", "Name,Tel,X-Lang,Nickname\nAnn,12,fr,Nan\n", [("Language", "fr"), ("Nickname", "Nan"), ("Work", "12")]),
+        (
+            "json",
+            '[{"Id":"1","FirstName":"Ann","X-Lang":["fr","de"],"nickname":"Nan","Tel":""}]',
+            [("Language", "fr"), ("Language", "de"), ("Nickname", "Nan")],
+        ),
+        (
+            "xml",
+            "<Contacts><Contact><Id>1</Id><FirstName>Ann</FirstName><X-Lang>fr</X-Lang></Contact></Contacts>",
+            [("Language", "fr")],
+        ),
+        ("text", "12:Ann:fr\n", []),
+    ],
+)
+def test_fields_that_an_admin_names_are_custom_ones(format, book, want):
+    (got,) = formats.read([book.encode()], format, fields=FIELDS)
+    assert list(got.custom) == want
+    (plain,) = formats.read([book.encode()], format)
+    assert plain.custom == ()
+    assert (plain.id, plain.numbers, plain.tags) == (got.id, got.numbers, got.tags)
+
+
 def test_the_page_s_unstructured_example_word_for_word():
     assert short((DATA / "mixvoip-unstructured.csv").read_bytes()) == [
         ("Pascal Knebler", ("12", "softphone"), ("691539847", "mobile")),

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from bridge import contact, errors, formats
 from bridge.contact import Address, Contact, Number
+from bridge.numbers import Dialling
 
 JANE = Contact(
     "crm",
@@ -65,6 +66,31 @@ def test_json_has_every_key_and_arrays_are_always_arrays():
     }
     assert got == want
     assert re.fullmatch("[0-9a-f]{24}", got["Id"])
+
+
+def test_extensions_stand_under_softphone_and_what_else_is_no_e164_under_its_kind():
+    keys = {"4711": "work", "471": "fax", "12345678": "mobile", "0800123": "work", "*21#": "other", "9": "home"}
+    phones = Contact("crm", "1", company="A", numbers=tuple(Number(key, kind, key) for key, kind in keys.items()))
+
+    def shown(internal_digits: int) -> dict[str, list[str]]:
+        (got,) = json.loads(b"".join(formats.write([phones], "json", Dialling(internal_digits=internal_digits))))
+        names = ("Softphone", "WorkNumber", "HomeNumber", "MobileNumber", "Fax", "Other")
+        return {name: got[name] for name in names} | {"Checksum": got["Checksum"]}
+
+    few = shown(3)
+    assert few | {"Checksum": ""} == {
+        "Softphone": ["9"],
+        "WorkNumber": ["4711", "0800123"],
+        "HomeNumber": [],
+        "MobileNumber": ["12345678"],
+        "Fax": ["471"],
+        "Other": ["*21#"],
+        "Checksum": "",
+    }
+    more = shown(5)
+    assert (more["Softphone"], more["WorkNumber"]) == (["4711", "9"], ["0800123"])
+    assert shown(8)["Softphone"] == ["4711", "12345678", "9"]
+    assert more["Checksum"] != few["Checksum"], "an app looks at nothing else"
 
 
 def test_an_id_is_the_contact_s_and_nobody_else_s():
@@ -163,7 +189,7 @@ def test_vcard_folds_between_characters():
 
 
 def test_numbers_are_spelled_as_asked():
-    shown = b"".join(formats.write([JANE], "text", lambda key: key.replace("+", "00"))).decode()
+    shown = b"".join(formats.write([JANE], "text", Dialling("zeros"))).decode()
     assert [line.partition(":")[0] for line in shown.splitlines()] == [
         "0035220333320",
         "00352621123456",

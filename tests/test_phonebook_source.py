@@ -57,6 +57,14 @@ async def test_a_full_run_gives_everything(spell: Any) -> None:
     assert (last.records, last.complete) == ((), True)
 
 
+async def test_fields_are_keys_of_its_contacts() -> None:
+    server = PhoneBookServer(as_json([ANN | {"Language": "fr"}, BOB]))
+    async with server.serve() as url, opened(url, fields={"Lang": "Language", "Age": "Age"}) as source:
+        first, last = await pages(source)
+    assert [record.custom for record in first.records] == [(("Lang", "fr"),), ()]
+    assert list(last.notes) == ["no contact has Age: left out"]
+
+
 @pytest.mark.parametrize(
     ("body", "kind"),
     [

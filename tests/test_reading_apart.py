@@ -90,7 +90,7 @@ async def test_it_ends_with_who_reads_from_it(file: io.FileIO) -> None:
 async def test_it_ends_by_itself_where_nobody_reads_any_more(file: io.FileIO) -> None:
     out, into = os.pipe()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bridge.formats.apart", "vcard", "book.vcf", "100"),
+        *(sys.executable, "-m", "bridge.formats.apart", "vcard", "book.vcf", "100", "{}"),
         stdin=file,
         stdout=into,
         stderr=asyncio.subprocess.PIPE,

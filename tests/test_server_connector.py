@@ -178,6 +178,9 @@ async def test_a_workflow_wants_a_token_a_name_that_is_known_and_json(served: Se
     assert (await said(served, "POST", "/services/CallFlow", json={}, headers={}))[0] == 401
     status, document = await said(served, "POST", "/services/Unknown", json={"inputs": {}})
     assert (status, list(document)) == (404, ["error"])
+    for method in ("GET", "HEAD", "DELETE"):
+        async with served.session.request(method, f"{served.url}/services/Unknown", headers=AUTH) as reply:
+            assert reply.status == 404
     assert (await said(served, "POST", "/services/CallFlow", data=b"{"))[0] == 400
     for inputs in ([], 5, True):
         status, document = await said(served, "POST", "/services/CallFlow", json={"inputs": inputs})

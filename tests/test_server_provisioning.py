@@ -35,7 +35,7 @@ SIP = {"sipusername": "user1", "sippassword": "29de?8", "transport": "TLS", "srt
 REFUSED = {"update": False, "sipaccounts": [], "errmsg": WRONG}
 UNCHANGED = {"update": False, "sipaccounts": [], "errmsg": ""}
 GIVEN = {"update": True, "sipaccounts": [SIP], "errmsg": ""}
-REVOKED = {"update": True, "sipaccounts": [], "errmsg": ""}
+REVOKED = {"update": True, "sipaccounts": [], "errmsg": WRONG}
 
 
 class Phones:

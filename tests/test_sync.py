@@ -326,6 +326,26 @@ async def test_the_sinks_order_of_sources_decides_then_who_changed_last(db: Stor
     assert await entries(db) == {"+352621111111": ("due", "Crm One")}
 
 
+async def test_of_two_that_one_run_changes_the_one_wins_that_the_crm_changed_last(db: Store) -> None:
+    shared, now = "+352 621 111 111", datetime.datetime.now(datetime.UTC)
+
+    def at(id: str, name: str, minutes: int) -> Any:
+        return record(id, name, shared, modified=now - datetime.timedelta(minutes=minutes))
+
+    crm = Listed(at("1", "Ann", 90), at("2", "Bob", 80))
+    await sync.run(db, JOB, crm)
+    crm.records = [at("1", "Ann A", 20), at("2", "Bob B", 10)]
+    await sync.run(db, JOB, crm)
+    assert await entries(db) == {"+352621111111": ("due", "Bob B")}
+    crm.records = [at("1", "Ann C", 3), at("2", "Bob D", 5)]
+    await sync.run(db, JOB, crm)
+    assert await entries(db) == {"+352621111111": ("due", "Ann C")}
+    # What changed is not the record, but the account that it belongs to: that is now.
+    crm.records = [at("1", "Ann C", 3), record("2", "Bob D", shared, company="Lee", modified=crm.records[1].modified)]
+    await sync.run(db, JOB, crm)
+    assert await entries(db) == {"+352621111111": ("due", "Bob D")}
+
+
 async def test_a_companys_own_number_yields_to_a_person(db: Store) -> None:
     number = RawNumber("+352 621 111 111", "work", company=True)
     source = Listed(record("1", "By Company", number), record("2", "By Person", "+352 621 111 111"))

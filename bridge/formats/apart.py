@@ -20,7 +20,7 @@ import msgspec
 
 from bridge import errors, formats
 from bridge.contact import Record
-from bridge.formats import Fields, Unreadable
+from bridge.formats import NO_FIELDS, Fields, Unreadable
 
 _LENGTH = 4
 _PIECE = 1 << 18
@@ -38,13 +38,15 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
     crash: str = ""
 
 
-async def read(file: io.FileIO, format: str, name: str, fields: Fields, size: int) -> AsyncGenerator[Part, None]:
+async def read(
+    file: io.FileIO, format: str, name: str, size: int, fields: Fields = NO_FIELDS
+) -> AsyncGenerator[Part, None]:
     """What `formats.read` makes of the file, in parts of `size`; raises what it does.
 
     Raises RuntimeError where the process ended otherwise: bridge's own fault, or somebody killed it.
     """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", __name__, format, name, msgspec.json.encode(fields).decode(), str(size)),
+        *(sys.executable, "-m", __name__, format, name, str(size), msgspec.json.encode(fields).decode()),
         stdin=file,
         stdout=asyncio.subprocess.PIPE,
         limit=_AHEAD,
@@ -73,7 +75,7 @@ async def read(file: io.FileIO, format: str, name: str, fields: Fields, size: in
 _DECODER = msgspec.msgpack.Decoder(Part)
 
 
-def _parts(file: io.FileIO, format: str, name: str, fields: Fields, size: int) -> Iterator[Part]:
+def _parts(file: io.FileIO, format: str, name: str, size: int, fields: Fields) -> Iterator[Part]:
     """As `read` yields them, and the last one."""
     try:
         items = formats.read(iter(lambda: file.read(_PIECE), b""), format, name, fields)
@@ -100,10 +102,10 @@ def part(items: list[Record | Unreadable]) -> Part:
 
 def main() -> int:
     """As `read` starts it."""
-    format, name, fields, size = sys.argv[1:]
+    format, name, size, fields = sys.argv[1:]
     encoder = msgspec.msgpack.Encoder()
     with io.FileIO(0) as file, io.FileIO(1, "w") as out, contextlib.suppress(BrokenPipeError):
-        for one in _parts(file, format, name, msgspec.json.decode(fields, type=dict[str, str]), int(size)):
+        for one in _parts(file, format, name, int(size), msgspec.json.decode(fields, type=dict[str, str])):
             data = encoder.encode(one)
             _write(out, len(data).to_bytes(_LENGTH, "big") + data)
     return 0

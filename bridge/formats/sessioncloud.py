@@ -303,7 +303,7 @@ def _escaped(text: str) -> str:
 def _shown(one: Contact, dialling: Dialling) -> dict[str, str | list[str]]:
     """A contact with every key of the older and the newer page, neither of which has one for a company.
 
-    The Checksum also changes when the same numbers are spelled or placed otherwise: an app looks at nothing else.
+    The Checksum also changes when a number is spelled otherwise, or is no extension any more: apps look at nothing else.
     """
     place = one.addresses[0] if one.addresses else Address()
     town = f"{place.zip} {place.city}".strip()
@@ -316,8 +316,10 @@ def _shown(one: Contact, dialling: Dialling) -> dict[str, str | list[str]]:
             text = dialling.spell(number.key)
             if text not in array:
                 array.append(text)
-            if (text, kind) != (number.key, number.kind):
-                respelled += f"\0{kind}\0{text}"
+            if text != number.key:
+                respelled += f"\0{text}"
+            elif not number.e164 and kind != "softphone":
+                respelled += f"\0{kind}"
     shown: dict[str, str | list[str]] = {
         "Id": shown_id(one),
         "Checksum": contact.checksum(contact.dump(one) + respelled.encode()).hex(),

@@ -79,7 +79,7 @@ class Lacking:
 
     def notes(self) -> Sequence[str]:
         """What an admin is told of those that were never seen."""
-        return [f"no contact has {', '.join(self._missing.values())}: left out"] if self._missing else []
+        return (f"no contact has {', '.join(self._missing.values())}: left out",) if self._missing else ()
 
 
 class Source(Protocol):

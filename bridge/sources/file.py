@@ -75,7 +75,7 @@ class File:
             yield reading.part(some)
 
     def _apart(self, file: FileIO) -> AsyncGenerator[Part, None]:
-        return reading.read(file, self._format, self._path.name, self._fields, PAGE)
+        return reading.read(file, self._format, self._path.name, PAGE, self._fields)
 
     async def close(self) -> None:
         """Nothing is held between calls."""

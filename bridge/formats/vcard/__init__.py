@@ -61,7 +61,7 @@ def read(chunks: Iterable[bytes], fields: Fields = NO_FIELDS) -> Iterator[Record
             continue
         place, junk = place + 1, 0
         try:
-            found = card.record(properties, choose, custom=wanted.titles)
+            found = card.record(properties, choose, "", wanted.titles)
         except ValueError as wrong:
             yield Unreadable(card.uid(properties.single.get("UID", "")) or f"card {place}", str(wrong))
             continue
