@@ -27,7 +27,7 @@ class Recipe(msgspec.Struct, frozen=True):
     sources: tuple[str, ...]
     numbers: numbers.Style
     region: str
-    internal_digits: int
+    internal_digits: int = 5
 
 
 class Moment(NamedTuple):

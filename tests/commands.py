@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +68,23 @@ def card(id: str, name: str, *numbers: str) -> str:
 def crowd(count: int, start: int = 0) -> str:
     """Cards of so many people."""
     return "".join(card(f"p{n}", f"Person N{n}", f"+352 621 {100_000 + n}") for n in range(start, start + count))
+
+
+@contextlib.contextmanager
+def full_pipe() -> Iterator[int]:
+    """What takes nothing that is written to it, as the journal does where it hangs: the end to write to."""
+    read, write = os.pipe()
+    try:
+        os.set_blocking(write, False)
+        for size in (65536, 1):
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    os.write(write, b"x" * size)
+        os.set_blocking(write, True)
+        yield write
+    finally:
+        os.close(read)
+        os.close(write)
 
 
 def free_port() -> int:

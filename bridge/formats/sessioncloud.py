@@ -303,7 +303,7 @@ def _escaped(text: str) -> str:
 def _shown(one: Contact, dialling: Dialling) -> dict[str, str | list[str]]:
     """A contact with every key of the older and the newer page, neither of which has one for a company.
 
-    The Checksum also changes when a number is spelled otherwise, or is no extension any more: apps look at nothing else.
+    The Checksum also changes when a number is spelled otherwise or is no extension any more: apps look at nothing else.
     """
     place = one.addresses[0] if one.addresses else Address()
     town = f"{place.zip} {place.city}".strip()
