@@ -20,8 +20,8 @@ from pathlib import Path
 from bridge import embedded, errors, log, sockets, systemd
 
 _LOG = log.get()
-_SILENT = 15.0
-"""Seconds without a sign of life after which a process is taken for frozen."""
+_SILENT, _LOOKS = 15.0, 15
+"""Seconds without a sign of life after which a process is taken for frozen, and how often it is looked meanwhile."""
 _LEAVE_WITHIN, _STOP_WITHIN = 9.0, 6.0
 """Seconds after SIGTERM by which all has ended, and by which both processes have: the database gets what is left."""
 _STEADY = 30.0
@@ -49,7 +49,7 @@ class Child:
         self._fds = tuple(pass_fds)
         self._died = died
         self._process: asyncio.subprocess.Process | None = None
-        self._heard = 0.0
+        self._unheard = 0
         self.ready = asyncio.Event()
         self.status = ""
 
@@ -58,28 +58,38 @@ class Child:
         tries = 0
         while True:
             begun = time.monotonic()
-            code = await self._once()
+            end: dict[str, object]
+            try:
+                end = {"code": await self._once()}
+            except OSError as fault:
+                # Too many processes or too little memory: that may pass, and the other process goes on meanwhile.
+                end = {"reason": fault}
             self.ready.clear()
-            if code == GIVE_UP:
-                return code
+            if end.get("code") == GIVE_UP:
+                return GIVE_UP
             tries = 0 if time.monotonic() - begun > _STEADY else tries + 1
             wait = 0.0 if tries < 2 else min(30.0, 0.5 * 2.0 ** (tries - 2))
-            _LOG.error("process.died", process=self.name, code=code, again_in=wait)
+            _LOG.error("process.died", process=self.name, **end, again_in=wait)
             self._died()
             await asyncio.sleep(wait)
 
     async def _once(self) -> int:
+        """Start it, and watch it until it ends; OSError: it cannot be started now."""
+        # A try that fails is no silence, or systemd would end the other process, too.
+        self._unheard = 0
         reading, writing = os.pipe()
         env = {**self._env, "BRIDGE_REPORT": str(writing), "BRIDGE_KEEPER": str(os.getpid())}
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command, env=env, pass_fds=(*self._fds, writing), stdin=asyncio.subprocess.DEVNULL
             )
+        except BaseException:
+            os.close(reading)
+            raise
         finally:
             os.close(writing)
-        self._heard = time.monotonic()
         listening = asyncio.create_task(self._listen(reading))
-        watching = asyncio.create_task(self._watch(self._process))
+        watching = asyncio.create_task(self._watch())
         try:
             return await self._process.wait()
         finally:
@@ -94,7 +104,7 @@ class Child:
         transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), pipe)
         try:
             while line := (await stream.readline()).decode().strip():
-                self._heard = time.monotonic()
+                self._unheard = 0
                 if line == "ready":
                     self.ready.set()
                 elif line.startswith("status "):
@@ -102,15 +112,20 @@ class Child:
         finally:
             transport.close()
 
-    async def _watch(self, process: asyncio.subprocess.Process) -> None:
-        while (left := self._heard + _SILENT - time.monotonic()) > 0:  # noqa: ASYNC110 - silence is no event
-            await asyncio.sleep(left)
-        _LOG.error("process.frozen", process=self.name, silent=round(time.monotonic() - self._heard))
+    async def _watch(self) -> None:
+        """Kill it once it is silent; looks are counted and no seconds, for while the keeper is frozen it hears nobody.
+
+        Such a pause is one look, and before the next one the loop has read what was said meanwhile.
+        """
+        while self._unheard < _LOOKS:
+            await asyncio.sleep(_SILENT / _LOOKS)
+            self._unheard += 1
+        _LOG.error("process.frozen", process=self.name, silent=round(_SILENT))
         self.signal(signal.SIGKILL)
 
     def well(self) -> bool:
         """Whether it gave a sign of life lately."""
-        return time.monotonic() - self._heard < _SILENT
+        return self._unheard < _LOOKS
 
     def signal(self, number: int) -> None:
         """Send it a signal, if it lives."""
@@ -202,6 +217,7 @@ async def _until_told(answer: Child, worker: Child, told: asyncio.Queue[int]) ->
             await asyncio.wait({heard, *keeping}, return_when=asyncio.FIRST_COMPLETED)
             if not heard.done():
                 heard.cancel()
+                _tell_faults(keeping)
                 return 1
             if heard.result() != signal.SIGHUP:
                 return 0
@@ -216,6 +232,13 @@ async def _until_told(answer: Child, worker: Child, told: asyncio.Queue[int]) ->
         for task in keeping:
             task.cancel()
         await asyncio.gather(*keeping, notifying, return_exceptions=True)
+
+
+def _tell_faults(keeping: Sequence[asyncio.Task[int]]) -> None:
+    """What ended the keeping of a process, unless the process itself gave up and has said why."""
+    for task in keeping:
+        if task.done() and (fault := task.exception()):
+            _LOG.critical("daemon.broken", exc_info=fault)
 
 
 async def _notify(answer: Child, worker: Child) -> None:
@@ -265,6 +288,10 @@ def main(words: Sequence[str] | None = None) -> int:
         return asyncio.run(keep(asked.config, asked.state_dir, database, asked.http, asked.admin))
     except errors.BridgeError as fault:
         _LOG.error("daemon.failed", reason=str(fault))
+        return 1
+    except Exception:
+        # A mistake of ours: told as the log tells one, with no secret in it, and nobody waits for who reads it.
+        _LOG.critical("daemon.broken", exc_info=True)
         return 1
 
 

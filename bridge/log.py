@@ -13,7 +13,9 @@ from __future__ import annotations
 import atexit
 import base64
 import contextlib
+import io
 import logging
+import os
 import queue
 import re
 import sys
@@ -137,12 +139,23 @@ class Aside:
         while (line := self._lines.get()) is not None:
             # Who reads may be gone, and a disk full: that is no reason to stop answering, and nobody could be told.
             with contextlib.suppress(OSError, ValueError):
-                self._out.write(line)
-                self._out.flush()
+                self._put(line)
             untold = self._left_out - told
             if untold and self._lines.qsize() < self._most // 2:
                 told += untold
                 get().warning("log.left_out", lines=untold)
+
+    def _put(self, line: str) -> None:
+        """Past the stream's buffer, whose lock would be held while nobody reads: a process waits for it at its end."""
+        try:
+            file = self._out.fileno()
+        except io.UnsupportedOperation:
+            self._out.write(line)
+            self._out.flush()
+            return
+        left = memoryview(line.encode(self._out.encoding, "backslashreplace"))
+        while left:
+            left = left[os.write(file, left) :]
 
 
 def hide(secrets: Iterable[str]) -> None:

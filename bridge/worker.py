@@ -76,9 +76,9 @@ def start() -> None:
     """`python -m bridge.worker --config FILE`, as the keeper starts it."""
     options = argparse.ArgumentParser()
     options.add_argument("--config", type=Path, required=True)
-    log.setup()
     kept.die_with_parent()
     priority.give_way()
+    log.setup(aside=True)  # after that: its thread, too, is to give way
     try:
         uvloop.run(main(options.parse_args().config, os.environ["BRIDGE_DSN"], kept.reporter()))
     except errors.Unsupported as lack:
@@ -88,6 +88,10 @@ def start() -> None:
         # Made wrong while we were running, and then we died: the keeper tries again until it is right.
         _LOG.error("config.refused", problems=list(wrong.problems))
         raise SystemExit(2) from None
+    except Exception:
+        # A mistake of ours: told as the log tells one, with no secret in it, and nobody waits for who reads it.
+        _LOG.critical("worker.broken", exc_info=True)
+        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

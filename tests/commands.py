@@ -32,8 +32,16 @@ class Ran:
 
 def environment(**more: str) -> dict[str, str]:
     """Ours without what would change how commands behave, and with bridge to be found in it."""
-    # Compiled modules are kept, whatever the shell says: a command then starts in half the time.
-    unwanted = ("PYTHONDONTWRITEBYTECODE", "NO_COLOR", "FORCE_COLOR", "STATE_DIRECTORY", "NOTIFY_SOCKET")
+    # Compiled modules are kept, whatever the shell says: a command then starts in half the time. And standard error has
+    # a buffer, as where bridge is installed, and that a lock.
+    unwanted = (
+        "PYTHONDONTWRITEBYTECODE",
+        "PYTHONUNBUFFERED",
+        "NO_COLOR",
+        "FORCE_COLOR",
+        "STATE_DIRECTORY",
+        "NOTIFY_SOCKET",
+    )
     kept = {name: text for name, text in os.environ.items() if name not in unwanted and not name.startswith("BRIDGE_")}
     return {**kept, "PYTHONPATH": str(ROOT), **more}
 

@@ -77,6 +77,11 @@ def alive(pid: int) -> bool:
     return pid in _processes()
 
 
+def children(pid: int) -> list[int]:
+    """The process ids of its children."""
+    return [child for child, (parent, _) in _processes().items() if parent == pid]
+
+
 def postgres_of(state: Path) -> list[int]:
     """The processes of the embedded server of that state directory."""
     found = []
@@ -208,7 +213,7 @@ class Daemon:
 
     def children(self) -> list[int]:
         """The process ids of both."""
-        return [pid for pid, (parent, _) in _processes().items() if parent == self.pid]
+        return children(self.pid)
 
     async def kill(self, name: str) -> int:
         """SIGKILL one of the two, and wait for the next of its kind: the new process id."""
