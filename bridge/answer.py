@@ -75,7 +75,7 @@ class Serving:
         everybody = Store(dsn, name="bridge answer", yielding="BRIDGE_EMBEDDED" in os.environ)
         self._everybody = everybody
         self._lookups = Lookups(db, replica=replica, nearby=Nearby(everybody))
-        self._shelf = Bookshelf(db, bookshelf.linked_folder(told.state_dir), dsn=dsn)
+        self._shelf = Bookshelf(db, bookshelf.linked_folder(told.state_dir), dsn=dsn, forget=self._lookups.forget)
         self._shared = surfaces.shared(db, self._lookups, self._shelf)
         self._front = Front(surfaces.of(told, self._shared))
         logins = Logins()
@@ -292,7 +292,7 @@ def start() -> None:
     """`python -m bridge.answer --config FILE`, as the keeper starts it."""
     options = argparse.ArgumentParser(prog="bridge.answer")
     options.add_argument("--config", type=Path, required=True)
-    log.setup()
+    log.setup(aside=True)
     kept.die_with_parent()
     try:
         uvloop.run(main(options.parse_args().config, kept.reporter()))
@@ -301,6 +301,10 @@ def start() -> None:
         raise SystemExit(2) from None
     except errors.BridgeError as fault:
         _LOG.error("answer.failed", reason=str(fault))
+        raise SystemExit(1) from None
+    except Exception:
+        # A mistake of ours: told as the log tells one, with no secret in it, and nobody waits for who reads it.
+        _LOG.critical("answer.broken", exc_info=True)
         raise SystemExit(1) from None
 
 

@@ -7,6 +7,7 @@ before a change is never given, whichever of the two comes first.
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 from typing import NamedTuple
@@ -18,6 +19,8 @@ _ALL = ""
 
 Number = tuple[str, str]
 """A tenant and a number of it."""
+Key = tuple[Hashable, str]
+"""What an answer is kept by: whose directory it is of, and the text that was asked."""
 
 
 class Asked(NamedTuple):
@@ -33,15 +36,16 @@ class Answers:
 
     def __init__(self, most: int = 20_000, most_bytes: int = 32_000_000) -> None:
         self._most, self._most_bytes = most, most_bytes
-        self._bytes = 0
+        self.bytes = 0
+        """What all of them take."""
         self._count = 0
         self._forgotten = 0
         self._changed: dict[Number, int] = {}
-        self._kept: OrderedDict[Hashable, tuple[Asked, bytes]] = OrderedDict()
+        self._kept: OrderedDict[Key, tuple[Asked, bytes]] = OrderedDict()
         self.live = False
         """Whether word of changes arrives; without it nothing is kept."""
 
-    def get(self, key: Hashable) -> bytes | None:
+    def get(self, key: Key) -> bytes | None:
         """The answer, if it is here and still right."""
         kept = self._kept.get(key)
         if kept is None:
@@ -56,15 +60,15 @@ class Answers:
         """To be called before the question is: what its answer depends on."""
         return Asked(tenant, tuple(numbers), self._count)
 
-    def keep(self, key: Hashable, asked: Asked, body: bytes) -> None:
+    def keep(self, key: Key, asked: Asked, body: bytes) -> None:
         """Keep an answer, if nothing that it depends on has changed since it was asked for."""
         if not self.live or not self._right(asked):
             return
         if key in self._kept:
             self._drop(key)
         self._kept[key] = (asked, body)
-        self._bytes += len(body) + _OVERHEAD
-        while len(self._kept) > self._most or self._bytes > self._most_bytes:
+        self.bytes += _size(key, body)
+        while len(self._kept) > self._most or self.bytes > self._most_bytes:
             self._drop(next(iter(self._kept)))
 
     def changed(self, tenant: str, numbers: Iterable[str]) -> None:
@@ -88,7 +92,18 @@ class Answers:
         self._forgotten = self._count
         self._changed.clear()
         self._kept.clear()
-        self._bytes = 0
+        self.bytes = 0
+
+    def forget(self, tenant: str = "") -> None:
+        """Let go of the answers of a tenant ("": of all); what is being asked for is not kept, either."""
+        if not tenant:
+            self.clear()
+            return
+        for key in [key for key, (asked, _) in self._kept.items() if asked.tenant == tenant]:
+            self._drop(key)
+        # What is said next of all its numbers says it of each that has changed.
+        self._changed = {number: count for number, count in self._changed.items() if number[0] != tenant}
+        self.changed_all(tenant)
 
     def _right(self, asked: Asked) -> bool:
         tenant, numbers, after = asked
@@ -98,6 +113,11 @@ class Answers:
             return False
         return all(self._changed.get((tenant, number), 0) <= after for number in numbers)
 
-    def _drop(self, key: Hashable) -> None:
+    def _drop(self, key: Key) -> None:
         _, body = self._kept.pop(key)
-        self._bytes -= len(body) + _OVERHEAD
+        self.bytes -= _size(key, body)
+
+
+def _size(key: Key, body: bytes) -> int:
+    """Bytes that an answer takes."""
+    return sys.getsizeof(key[1]) + len(body) + _OVERHEAD

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from bridge import editions, errors, log, phonebooks, recent, wiping
@@ -82,6 +82,7 @@ class Bookshelf:
     """All books in all formats; files of books that `stock` does not name are deleted.
 
     `dsn`: where a process of its own finds the database; without one every book is made in this process.
+    `forget`: lets go of what else this process holds of a tenant's ("": of all) contacts, where somebody was erased.
     """
 
     def __init__(
@@ -90,12 +91,13 @@ class Bookshelf:
         place: Path,
         *,
         dsn: str = "",
+        forget: Callable[[str], None] = lambda tenant: None,
         most: int = MOST,
         look: float = _LOOK,
         patience: float = _PATIENCE,
         large: int = _LARGE,
     ) -> None:
-        self._db, self._place, self._dsn = db, place, dsn
+        self._db, self._place, self._dsn, self._forget = db, place, dsn, forget
         self._most, self._look_every, self._patience, self._large = most, look, patience, large
         self._orders: dict[tuple[Recipe, Format], Order] = {}
         self._shelves: dict[tuple[Recipe, Format], _Shelf] = {}
@@ -179,6 +181,7 @@ class Bookshelf:
             await self.tend()
 
     async def _wipe_all(self, tenant: str) -> Mapping[str, int]:
+        self._forget(tenant)
         return {"finished phone books": await self.wipe(tenant), "recent lookups": recent.wipe(tenant)}
 
     async def wipe(self, tenant: str = "") -> int:

@@ -174,9 +174,10 @@ class Lookups:
         self._answers.keep((begun.place, begun.asked), begun.depends, body)
         return body
 
-    def forget(self) -> None:
-        """Let go of all answers, where the configuration they were made under is gone."""
-        self._answers.clear()
+    def forget(self, tenant: str = "") -> None:
+        """Let go of all that is in memory of a tenant ("": of all), as somebody was erased from the database."""
+        self._nearby.forget(tenant)
+        self._answers.forget(tenant)
 
     def _near(self, place: Directory, asked: str) -> bytes | None:
         """The answer, where the whole tenant is here; None: the database has to be asked, which may be away."""
@@ -188,6 +189,8 @@ class Lookups:
         plain = _plain(place, asked)
         found = sheet.find(plain, place.limit) if plain else None
         keys = (plain,) if found else readings(place, asked)
+        if not keys:
+            return NOBODY  # and not kept: there is no end to what is no number
         if not found:
             found = _first(sheet, keys, place.limit)
         if found is None or (place.suffix and not found):

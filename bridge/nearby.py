@@ -24,10 +24,11 @@ _IDLE, _FULL = 600.0, 3600.0
 """Seconds for which a tenant that is not asked keeps its place, and until one that found no room is tried again."""
 _AT_ONCE = 64
 """Tenants that are read together."""
-_STALE, _STALE_SHARE = 1_000, 0.1
-"""How many numbers may change, or which share of all, until a tenant is read anew."""
-_REST = 4.0
-"""A slice is followed by a pause of so many times its length."""
+_STALE, _STALE_SHARE = 32, 0.1
+"""How many numbers may change, or which share of all, until a tenant is read anew; and by which share its sheet may
+have grown for them where there is no room."""
+_REST, _SLICE = 4.0, 0.001
+"""A slice is followed by a pause of so many times its length, and ends after so many seconds where rows are long."""
 _PATIENCE = 60.0
 _LOG = log.get()
 
@@ -78,11 +79,13 @@ class Nearby:
     def deaf(self) -> None:
         """Word of commits may be missed from now on."""
         self._hearing = False
-        for tenant in {*self._sheets, *self._making}:
-            self._later(tenant, self._quiet)
-        self._sheets.clear()
-        self._making.clear()
-        self._held = 0
+        self.forget()
+
+    def forget(self, tenant: str = "") -> None:
+        """Let go of what is held of a tenant ("": of all), and of what is being read; it is read anew."""
+        here = {*self._sheets, *self._making}
+        for one in here & {tenant} if tenant else here:
+            self.changed(one)
 
     def changed(self, tenant: str, numbers: Collection[str] = ()) -> None:
         """A commit has changed these numbers of the tenant; none are named: it may have changed any."""
@@ -96,9 +99,19 @@ class Nearby:
         if maker is not None:
             maker.stale.update(numbers)
         if sheet is not None:
+            before = sheet.bytes
             sheet.stale.update(numbers)
-            if len(sheet.stale) > max(self._stale, _STALE_SHARE * sheet.size) and maker is None:
-                self._due.setdefault(tenant, time.monotonic() + self._quiet)
+            self._held += sheet.bytes - before
+            if maker is None:
+                self._renew(tenant, sheet)
+
+    def _renew(self, tenant: str, sheet: Sheet) -> None:
+        """Have a tenant read anew of which much has changed; until then its sheet stays, where there is room for it."""
+        cramped = sheet.grown > _STALE_SHARE * sheet.bytes and self.bytes > self._most
+        if cramped:
+            self._drop(tenant)
+        if cramped or len(sheet.stale) > max(self._stale, _STALE_SHARE * sheet.size):
+            self._due.setdefault(tenant, time.monotonic() + self._quiet)
 
     async def run(self) -> None:
         """Read what is due, for ever."""
@@ -120,9 +133,7 @@ class Nearby:
                 await connection.execute(SQL["all_of_it"])
                 await self._all(connection, SQL["contacts"], SQL["next_contacts"], _contact)
                 await self._all(connection, SQL["numbers"], SQL["next_numbers"], _number)
-            for tenant, maker in self._making.items():
-                self._hold(tenant, maker.sheet())
-            _LOG.debug("nearby.read", tenants=len(self._making), bytes=self._held)
+            await self._finish()
         except errors.Unavailable as fault:
             _LOG.debug("nearby.failed", reason=str(fault))
             for tenant in self._making:
@@ -141,8 +152,26 @@ class Nearby:
                 maker = self._making.get(tenant)
                 if maker is not None:
                     take(maker, row)
-            self._make_room()
-            await asyncio.sleep(_REST * (time.perf_counter() - began))
+                if time.perf_counter() - began > _SLICE:
+                    await self._rest(began)
+                    began = time.perf_counter()
+            await self._rest(began)
+
+    async def _finish(self) -> None:
+        """Hold what was read; whatever changes meanwhile is noted for those that are not held yet."""
+        read = list(self._making)
+        for tenant in read:
+            began = time.perf_counter()
+            maker = self._making.pop(tenant, None)
+            if maker is not None:
+                self._hold(tenant, maker.sheet())
+            await self._rest(began)
+        _LOG.debug("nearby.read", tenants=len(read), bytes=self._held)
+
+    async def _rest(self, began: float) -> None:
+        """After a slice."""
+        self._make_room()
+        await asyncio.sleep(_REST * (time.perf_counter() - began))
 
     def _make_room(self) -> None:
         """Let go of what there is no room for: what is read anew, what nobody asks for, at last what is being read."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zlib
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 
 from bridge.shown import Compact
 
@@ -25,14 +25,19 @@ class _Digits(dict[int, str]):
 _DIGITS = _Digits((ord(character), f"{place:x}") for place, character in enumerate("#*+0123456789", 1))
 _LENGTH = 16
 """Characters of the longest number that fits into an integer, E.164 with its plus among them."""
-_TOGETHER = 32
-"""Texts that are compressed as one. Twice as many take a twentieth less, and as all are unpacked for the sake of one,
-half as long again."""
+_TOGETHER, _LARGEST = 32, 8_192
+"""Texts that are compressed as one, and their bytes, whichever is less. Twice as many of the usual ones take a
+twentieth less, and as all are unpacked for the sake of one, half as long again."""
+_LONG = 65_536
+"""Bytes of the longest text that is compressed: zlib takes about a millisecond for it, as little as it may try."""
 _BETWEEN = b"\0"
 _OVERHEAD, _ODD, _OBJECT = 3_000, 250, 50
 """Bytes that a sheet takes beside what it holds, a number that does not fit into an integer, and an object of bytes."""
 _PROBES, _PROBED = 16_384, 250
-"""How many texts are looked out for again, as contacts of one company come together, and the bytes that each takes."""
+"""How many texts are looked out for again, as contacts of one company come together, and the bytes that each takes, or
+more if it is longer."""
+_STALE = 120
+"""Bytes that a number takes which has changed."""
 
 _NOBODY = array("I")
 
@@ -41,35 +46,43 @@ Held = tuple[str, Compact]
 
 
 class _Texts:
-    """Many short texts, none with a NUL, by the places that they were given; `_TOGETHER` at a time are compressed."""
+    """Many texts, none with a NUL, by the places that they were given; a few at a time are compressed."""
 
-    __slots__ = ("_loose", "_pieces", "bytes")
+    __slots__ = ("_ends", "_length", "_loose", "_pieces", "_places", "bytes")
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
+        self._ends = array("I")
+        """For each piece the place after that of its last text."""
         self._loose: list[bytes] = []
+        self._length = 0
+        self._places = 0
         self.bytes = 0
 
     def add(self, text: bytes) -> int:
         """Its place."""
-        place = len(self._pieces) * _TOGETHER + len(self._loose)
-        self._loose.append(text)
-        self.bytes += len(text) + _OBJECT
-        if len(self._loose) == _TOGETHER:
+        if len(self._loose) == _TOGETHER or (self._loose and self._length + len(text) > _LARGEST):
             self.pack()
-        return place
+        self._loose.append(text)
+        self._length += len(text)
+        self.bytes += len(text) + _OBJECT
+        self._places += 1
+        return self._places - 1
 
     def pack(self) -> None:
-        """Compress what is not; nothing comes after fewer than `_TOGETHER`."""
-        piece = zlib.compress(_BETWEEN.join(self._loose))
+        """Compress what is not."""
+        piece = _compressed(_BETWEEN.join(self._loose))
         self._pieces.append(piece)
-        self.bytes += len(piece) + _OBJECT - sum(len(one) + _OBJECT for one in self._loose)
-        self._loose = []
+        self._ends.append(self._places)
+        self.bytes += len(piece) + _OBJECT - self._length - _OBJECT * len(self._loose)
+        self._loose, self._length = [], 0
 
     def at(self, place: int) -> bytes:
         """One that is compressed."""
-        piece, index = divmod(place, _TOGETHER)
-        return zlib.decompress(self._pieces[piece]).split(_BETWEEN)[index]
+        piece = place // _TOGETHER
+        if self._ends[piece] <= place:
+            piece = bisect_right(self._ends, place, piece)  # pieces before it hold less, their texts being long
+        return zlib.decompress(self._pieces[piece]).split(_BETWEEN)[place - self._ends[piece]]
 
 
 class Sheet:
@@ -77,12 +90,21 @@ class Sheet:
 
     def __init__(self, made: Maker) -> None:
         self._made = made
-        self.bytes = made.bytes
         self.size = len(made.numbers)
         """How many numbers there are, one for each contact that has it."""
         self.stale = made.stale
         self.asked = 0.0
         """When it was last asked, by the clock of whoever holds it."""
+
+    @property
+    def bytes(self) -> int:
+        """What it takes."""
+        return self._made.bytes
+
+    @property
+    def grown(self) -> int:
+        """By how much that has grown since it was made, for what is stale."""
+        return _STALE * len(self.stale)
 
     def find(self, number: str, most: int) -> list[Held] | None:
         """The first `most` who have it by the rule, [] for nobody; None where that is not known any more."""
@@ -113,15 +135,16 @@ class Maker:
         self._source_of = array("H")
         self._own, self._common, self._common_of = _Texts(), _Texts(), array("I")
         self._probed: dict[bytes, int] = {}
+        self._probing = 0
         self._keys = array("q")
         self._odd = 0
 
     @property
     def bytes(self) -> int:
         """What it takes."""
-        making = 8 * len(self._keys) + _PROBED * len(self._probed)
+        making = 8 * len(self._keys) + self._probing
         held = self._own.bytes + self._common.bytes + 6 * len(self._common_of) + 12 * len(self.numbers)
-        return _OVERHEAD + held + _ODD * self._odd + making
+        return _OVERHEAD + held + _ODD * self._odd + making + _STALE * len(self.stale)
 
     def contact(self, key: int, source: str, contact: Compact) -> None:
         """The next contact; `key` is greater than that of the last one."""
@@ -129,7 +152,9 @@ class Maker:
         if common is None:
             if len(self._probed) == _PROBES:
                 self._probed.clear()
+                self._probing = 0
             self._probed[contact.common] = common = self._common.add(contact.common)
+            self._probing += max(_PROBED, len(contact.common))
         if source not in self._sources:
             self._sources[source] = len(self._names)
             self._names.append(source)
@@ -152,7 +177,7 @@ class Maker:
 
     def sheet(self) -> Sheet:
         """What was made; nothing can be added to it."""
-        self._probed, self._keys = {}, array("q")
+        self._probed, self._probing, self._keys = {}, 0, array("q")
         self._own.pack()
         self._common.pack()
         return Sheet(self)
@@ -161,6 +186,13 @@ class Maker:
         """The contact at a place."""
         shown = Compact(self._own.at(place), self._common.at(self._common_of[place]))
         return self._names[self._source_of[place]], shown
+
+
+def _compressed(text: bytes) -> bytes:
+    """In a form that zlib unpacks, made without keeping lookups waiting: the longer, the less is tried."""
+    if len(text) <= _LARGEST:
+        return zlib.compress(text)
+    return zlib.compress(text, 1 if len(text) <= _LONG else 0)
 
 
 def _packed(number: str) -> int | None:

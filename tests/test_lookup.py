@@ -15,7 +15,6 @@ from msgspec.structs import replace as revised
 from served import configured, hold, ranked
 
 from bridge import contact, embedded, errors, explain, lookup, questions, store
-from bridge.answers import Answers
 from bridge.contact import Contact, Number, RawNumber
 from bridge.lookup import Directory, Lookups
 from bridge.store import Store
@@ -195,72 +194,6 @@ async def test_word_of_a_whole_tenant_empties_it(db: Store, place: Directory) ->
             await asyncio.sleep(0.01)
     assert lookups.remembered(other, "41215522000") == b"[]"
     await lookups.close()
-
-
-def test_answer_read_before_a_change_is_not_kept() -> None:
-    answers = Answers()
-    answers.live = True
-    before = answers.asking("default", ["+1", "+2"])
-    answers.changed("default", ["+2"])
-    answers.keep("asked", before, b"old")
-    assert answers.get("asked") is None
-    answers.keep("asked", answers.asking("default", ["+1", "+2"]), b"new")
-    assert answers.get("asked") == b"new"
-    answers.changed("default", ["+3"])
-    answers.changed("acme", ["+1"])
-    assert answers.get("asked") == b"new"
-    answers.changed("default", ["+1"])
-    assert answers.get("asked") is None
-
-
-def test_nothing_is_kept_while_deaf() -> None:
-    answers = Answers()
-    answers.keep("asked", answers.asking("default", ["+1"]), b"old")
-    assert answers.get("asked") is None
-    answers.live = True
-    before = answers.asking("default", ["+1"])
-    answers.clear()
-    answers.keep("asked", before, b"old")
-    assert answers.get("asked") is None
-
-
-def test_answers_are_bounded_in_count_and_bytes() -> None:
-    answers = Answers(most=3, most_bytes=5_000)
-    answers.live = True
-    for i in range(5):
-        answers.keep(i, answers.asking("default", [str(i)]), b"x")
-    assert [i for i in range(5) if answers.get(i)] == [2, 3, 4]
-    answers.get(2)
-    answers.keep("large", answers.asking("default", ["large"]), b"x" * 3_600)
-    assert [key for key in (2, 3, 4, "large") if answers.get(key)] == [2, "large"]
-    answers.changed_all("other")
-    assert answers.get("large")
-    answers.changed_all("default")
-    assert [key for key in (2, 3, 4, "large") if answers.get(key)] == []
-
-
-def test_more_changes_than_can_be_remembered_forget_all() -> None:
-    answers = Answers(most=3)
-    answers.live = True
-    before = answers.asking("default", ["+1"])
-    answers.keep("kept", before, b"x")
-    answers.changed("default", ["+2", "+3", "+4", "+5"])
-    assert answers.get("kept") is None
-    answers.keep("kept", before, b"x")
-    assert answers.get("kept") is None
-
-
-def test_changes_cost_nothing_while_nothing_is_kept() -> None:
-    answers = Answers()
-    answers.live = True
-    before = answers.asking("default", ["+0"])
-    for n in range(1000):
-        answers.changed("default", [f"+{n}"])
-    assert not answers._changed
-    answers.keep("asked", before, b"old")
-    assert answers.get("asked") is None
-    answers.keep("asked", answers.asking("default", ["+0"]), b"new")
-    assert answers.get("asked") == b"new"
 
 
 async def test_lost_listener_forgets_and_comes_back(db: Store, place: Directory) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pytest
 from listed import Listed, record
 from served import configured, hold, ranked
 
-from bridge import contact, embedded, errors, lookup, numbers, store, sync
+from bridge import contact, embedded, errors, lookup, nearby, numbers, store, sync
 from bridge.contact import Contact, RawNumber, Record
 from bridge.keys import Guard
 from bridge.lookup import Begun, Directory, Lookups
@@ -201,6 +202,18 @@ async def test_nobody_asks_the_database_for_a_tenant_in_memory(db: Store, place:
             assert await lookups.answer(place, "352621222222") == b"[]"
 
 
+async def test_what_is_no_number_is_not_kept(db: Store, place: Directory) -> None:
+    await hold(db, "crm", record("1", "Ann", "+352 621 111 111"))
+    async with answering(db) as (lookups, near):
+        await held(near)
+        for asked in ("x" * 60_000, "1" * 60_000, "junk", ""):
+            assert lookups.begin(place, asked) == b"[]"
+            assert await lookups.answer(place, asked) == b"[]"
+            assert lookups.remembered(place, asked) is None
+        assert lookups.begin(place, "352621222222") == b"[]"
+        assert lookups.remembered(place, "352621222222") == b"[]"
+
+
 async def test_changed_numbers_are_asked_for_and_others_are_not(db: Store, place: Directory) -> None:
     ann, bob = record("1", "Ann", "+352 621 111 111"), record("2", "Bob", "+352 621 222 222")
     await hold(db, "crm", ann, bob)
@@ -227,6 +240,83 @@ async def test_tenant_with_many_changes_is_read_again(db: Store) -> None:
         again = await held(near)
         assert whose(again, "+352621111120")
         assert not again.stale
+
+
+async def test_small_tenant_is_read_again_before_what_has_changed_outgrows_it(db: Store) -> None:
+    people = [record(str(i), f"Person {i}", f"+352 621 {100000 + i}") for i in range(100)]
+    await hold(db, "crm", *people)
+    async with answering(db) as (_, near):
+        sheet = await held(near)
+        before, numbers = near.bytes, [f"+352621{n}" for n in range(200000, 200500)]
+        near.changed("default", numbers[:30])
+        await asyncio.sleep(3 * QUIET)
+        assert near.sheet("default") is sheet
+        near.changed("default", numbers)
+        assert near.bytes - before > 500 * 80
+        async with asyncio.timeout(5):
+            while near.sheet("default") is sheet:
+                await asyncio.sleep(0.005)
+        assert near.bytes == before
+
+
+async def test_without_room_a_sheet_goes_that_has_grown(db: Store) -> None:
+    people = [record(str(i), f"Person {i}", f"+352 621 {100000 + i}") for i in range(100)]
+    await hold(db, "crm", *people)
+    near = Nearby(db, most=10_000, quiet=QUIET, stale=1_000)
+    async with answering(db, near) as (_, near):
+        sheet = await held(near)
+        near.changed("default", [f"+352621{n}" for n in range(200000, 200020)])
+        assert near.sheet("default") is sheet
+        near.changed("default", [f"+352621{n}" for n in range(200000, 200060)])
+        assert near.sheet("default") is None
+        assert near.bytes == 0
+        assert whose(await held(near), "+352621100000")
+
+
+async def test_long_rows_are_taken_in_many_slices(db: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    await hold(db, "crm", *(record(str(i), f"Person {i}", f"+352 621 {100000 + i}") for i in range(40)))
+    taken, most = 0, 0
+
+    def slow(maker: Maker, row: Sequence[object]) -> None:
+        nonlocal taken
+        taken += 1
+        take(maker, row)
+        time.sleep(0.002)
+
+    take = nearby._contact
+    monkeypatch.setattr(nearby, "_contact", slow)
+    async with answering(db) as (_, near):
+        while near.sheet("default") is None:
+            before = taken
+            await asyncio.sleep(0)
+            most = max(most, taken - before)
+    assert (taken, most) == (40, 1)
+
+
+async def test_what_changes_while_tenants_are_finished_is_noted(db: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    tenants = [f"t{i}" for i in range(5)]
+    for tenant in tenants:
+        await hold(db, "crm", record("1", tenant, "+352 621 111 111"), tenant=tenant)
+    near = Nearby(db, quiet=QUIET)
+    rested = asyncio.Event()
+
+    async def rest(began: float) -> None:
+        if near.sheet(tenants[0]):
+            rested.set()
+        await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(near, "_rest", rest)
+    async with answering(db, near):
+        for tenant in tenants:
+            near.sheet(tenant)
+        async with asyncio.timeout(5):
+            await rested.wait()
+        assert near.reading
+        for tenant in tenants[:4]:
+            near.changed(tenant, ["+352621111111"])
+        near.changed(tenants[4])
+        assert [(await held(near, one)).find("+352621111111", 1) for one in tenants[:4]] == [None] * 4
+        assert (await held(near, tenants[4])).find("+352621111111", 1)
 
 
 async def test_word_of_a_whole_tenant_takes_it_away_until_it_is_read_again(db: Store, place: Directory) -> None:
