@@ -25,9 +25,9 @@ class _Digits(dict[int, str]):
 _DIGITS = _Digits((ord(character), f"{place:x}") for place, character in enumerate("#*+0123456789", 1))
 _LENGTH = 16
 """Characters of the longest number that fits into an integer, E.164 with its plus among them."""
-_TOGETHER, _LARGEST = 32, 8_192
-"""Texts that are compressed as one, and their bytes, whichever is less. Twice as many of the usual ones take a
-twentieth less, and as all are unpacked for the sake of one, half as long again."""
+_TOGETHER, _LARGEST = 16, 8_192
+"""Texts that are compressed as one, and their bytes, whichever is less. Twice as many of the usual ones take a sixth
+less, and as all are unpacked for the sake of one, half as long again."""
 _LONG = 65_536
 """Bytes of the longest text that is compressed: zlib takes about a millisecond for it, as little as it may try."""
 _BETWEEN = b"\0"
