@@ -117,6 +117,18 @@ async def test_one_failed_source_fails_the_command_and_the_others_are_done(place
     assert len(place.manager.book()) == 2
 
 
+async def test_a_document_is_one_though_the_database_is_away(place: Place) -> None:
+    place.configure(f"postgresql://bridge@127.0.0.1:{free_port()}/bridge", "http://127.0.0.1:9/api.aspx")
+    ran = await place("sync", "--json")
+    assert (ran.code, ran.json) == (1, {"sources": []})
+    assert "the database is not there" in ran.err
+
+
+async def test_a_demo_reads_no_configuration_that_it_is_given(place: Place) -> None:
+    ran = await place("demo", "--once", "--config", str(place.home / "none.toml"), within=90)
+    assert ran.code == 0, ran.err
+
+
 async def test_a_sink_that_refuses_the_key_fails_the_command(place: Place) -> None:
     place.manager.key = "another-key"
     ran = await place("sync")

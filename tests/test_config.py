@@ -151,6 +151,15 @@ def test_every_mistake_is_said_at_once_with_the_nearest_known_key(tmp_path, monk
     assert set(said) == set(wanted)
 
 
+def test_how_to_log_is_taken_up_by_a_start_alone_and_said(tmp_path):
+    before = loaded(tmp_path, 'log = "json"\nregion = "LU"\n')
+    write(tmp_path, 'log = "console"\nregion = "DE"\n')
+    with pytest.raises(errors.ConfigError, match="log: has changed, and only a start takes that up"):
+        config.reload(before)
+    write(tmp_path, 'log = "json"\nregion = "DE"\n')
+    assert config.reload(before).region == "DE"
+
+
 def test_a_region_is_needed_where_a_source_has_none_of_its_own(tmp_path):
     source = '[source.a]\ntype="file"\npath="a"\n'
     assert [p.split(",")[0] for p in problems(tmp_path, source)] == ["region: is missing"]

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from bridge import status
+from bridge import errors, log, status
 from bridge.asks import Request, Said
 from bridge.cli import delivery, options, output, session
 from bridge.config import Config, Tenant
@@ -38,7 +38,13 @@ def sync(
     names = tuple(dict.fromkeys(options.one_of(name, place.sources, "source") for name in sources or ()))
     request = Request(place.name, names, full=full, dry=dry_run, push=not no_push)
     seen = Seen(as_json=as_json, dry=dry_run)
-    session.run(_sync(told, place, request, seen))
+    try:
+        session.run(_sync(told, place, request, seen))
+    except errors.ConfigError:
+        raise
+    except errors.BridgeError as fault:
+        # What was done before stays done, and is told; a document is one in any case.
+        seen.failed(str(fault))
     raise typer.Exit(seen.finish())
 
 
@@ -92,6 +98,10 @@ class Seen:
                 self._error = said.get("error", "")
         if self._bars:
             self._bars.show(said)
+
+    def failed(self, reason: str) -> None:
+        """It ended before its end."""
+        self._error = log.text(reason)
 
     def finish(self) -> int:
         """Print what was not printed yet; the exit code."""

@@ -15,6 +15,8 @@ from first_run import write
 from lookup_beside_load import answering, at_rate, loaded, percentile
 from lookup_rate import TOKEN, free_port
 
+from bridge import priority
+
 CONTACTS = 10_000
 
 
@@ -68,7 +70,11 @@ class Stand:
 
 @contextlib.asynccontextmanager
 async def standing(folder: Path, more: str, rate: int) -> AsyncIterator[Stand]:
-    """A daemon with these tables in its file as well, for the block."""
+    """A daemon with these tables in its file as well, for the block.
+
+    Who asks is elsewhere in life: nothing on this machine makes it wait, idle or not.
+    """
+    priority.be_prompt()
     port, admin = free_port(), free_port()
     write(folder / "ready.vcf", CONTACTS)
     config = folder / "bridge.toml"
