@@ -35,7 +35,9 @@ async def until(home: Path, began: float, tenants: Collection[str] = ()) -> floa
             flush=True,
         )
     now = datetime.datetime.now(datetime.UTC)
-    left = max(((datetime.datetime.fromisoformat(one["due_at"]) - now).total_seconds() for one in failing), default=-60)
+    # What a run has changed a moment ago may be on its way: one that was left in peace has just been read.
+    moments = [one["due_at"] for one in failing] + [one["changed_at"] for one in sources if one["changed_at"]]
+    left = max(((datetime.datetime.fromisoformat(when) - now).total_seconds() for when in moments), default=-60)
     return min(time.monotonic() + left + MARGIN, began + LONGEST)
 
 
