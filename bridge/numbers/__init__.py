@@ -76,7 +76,10 @@ AS_KEPT = Dialling()
 
 
 def is_internal(text: str, internal_digits: int) -> bool:
-    """Whether a text is an extension's number: up to so many digits, no 0 or + in front."""
+    """Whether a text is an extension's number: up to so many digits, no 0 or + in front.
+
+    Narrower than what is read as dialled (`ways.internal`), which service codes and emergency numbers are as well.
+    """
     return len(text) <= internal_digits and bool(_DIGITS.fullmatch(text))
 
 
